@@ -1,0 +1,518 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Launch a guest whose whole memory, its code and page tables included, comes
+ * from one guest_memfd without a direct map; tell for each class of its pages
+ * whether the host's direct map has them, before the guest exists, when it is
+ * loaded, while it runs, and after.
+ *
+ * The same guest runs on a guest_memfd with a direct map first: if nothing of
+ * it is found there, then what looks has no eyes.
+ *
+ * Usage: launch_guest [--size MIB]
+ */
+#include <getopt.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/utsname.h>
+
+#include "kvm_util.h"
+#include "processor.h"
+#include "ucall_common.h"
+
+#include "nodm_guest.h"
+
+/* Memory slots, in the order in which they lie in the file. */
+enum { CODE, DATA, TABLES, FREE, NR_CLASSES };
+
+static const char * const class_names[] = {
+	[CODE] = "code (the program's image)",
+	[DATA] = "data (stack, descriptors, secret)",
+	[TABLES] = "page tables",
+	[FREE] = "free (never touched by the guest)",
+};
+
+enum { BEFORE, LOADED, RUNNING, AFTER, NR_PHASES };
+
+static const char * const phase_names[] = {
+	"before", "loaded", "running", "after"
+};
+
+/* The low 16 MiB stay empty: nothing of a PC's memory map is in the way. */
+#define GUEST_BASE	MIB(16)
+#define CODE_SIZE	MIB(2)
+#define TABLES_SIZE	MIB(1)
+#define SECRET_SIZE	(256 * NODM_PAGE)
+
+struct class {
+	size_t pages;
+	size_t mapped[NR_PHASES];	/* in the page tables */
+	size_t readable[NR_PHASES];	/* by at least one CPU */
+};
+
+struct phase {
+	struct nodm_direct_map dm;
+	uint64_t missing;
+	uint64_t flushes;	/* since the phase before */
+	uint64_t secret;	/* pages found by a search of all memory */
+};
+
+struct run {
+	bool ordinary;
+	size_t size;
+	uint64_t seed;
+	struct class classes[NR_CLASSES];
+	struct phase phases[NR_PHASES];
+	uint64_t guest_result;	/* words of the secret that were wrong */
+	size_t not_restored;
+};
+
+static int probe;
+static struct nodm_picture picture;
+static int failures;
+
+static void fail(const char *fmt, ...)
+{
+	va_list args;
+
+	failures++;
+	printf("  WRONG: ");
+	va_start(args, fmt);
+	vprintf(fmt, args);
+	va_end(args);
+	printf("\n");
+}
+
+/* The guest: write the secret, then check it over and over until told to end. */
+static uint64_t guest_rounds;
+static uint64_t guest_stop;
+
+static void guest_code(uint64_t addr, uint64_t seed)
+{
+	void *secret = (void *)addr;
+	uint64_t differs = 0;
+
+	nodm_secret_write(secret, SECRET_SIZE, seed);
+	GUEST_SYNC(0);
+
+	while (!READ_ONCE(guest_stop)) {
+		differs += nodm_secret_differs(secret, SECRET_SIZE, seed);
+		WRITE_ONCE(guest_rounds, guest_rounds + 1);
+	}
+	GUEST_SYNC(differs);
+}
+
+static uint64_t run_to_sync(struct kvm_vcpu *vcpu)
+{
+	struct ucall uc;
+
+	vcpu_run(vcpu);
+	if (get_ucall(vcpu, &uc) == UCALL_ABORT)
+		REPORT_GUEST_ASSERT(uc);
+	TEST_ASSERT(uc.cmd == UCALL_SYNC, "Unexpected exit %u, %s",
+		    vcpu->run->exit_reason,
+		    exit_reason_str(vcpu->run->exit_reason));
+	return uc.args[1];
+}
+
+static void *vcpu_thread(void *data)
+{
+	return (void *)run_to_sync(data);
+}
+
+/*
+ * One slot per class.  The library fills slots through a mapping of its own,
+ * which is replaced by one of the file.
+ */
+static void add_slot(struct kvm_vm *vm, int fd, int slot, size_t offset,
+		     size_t size)
+{
+	struct userspace_mem_region *region;
+	void *mem;
+
+	vm_mem_add(vm, VM_MEM_SRC_ANONYMOUS, GUEST_BASE + offset, slot,
+		   size / NODM_PAGE, KVM_MEM_GUEST_MEMFD, fd, offset);
+	region = memslot2region(vm, slot);
+	mem = mmap(region->host_mem, size, PROT_READ | PROT_WRITE,
+		   MAP_SHARED | MAP_FIXED, fd, offset);
+	TEST_ASSERT(mem == region->host_mem, "mmap() of guest_memfd failed");
+}
+
+static struct kvm_vm *create_vm(int *fd, struct run *run,
+				struct kvm_vcpu **vcpu)
+{
+	const size_t data_size = SECRET_SIZE + MIB(1);
+	const struct nodm_kind kind = {
+		.ordinary = run->ordinary,
+		.flags = GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED,
+	};
+	size_t offset = 0;
+	struct kvm_vm *vm;
+	gva_t secret;
+	int i;
+
+	vm = ____vm_create(VM_SHAPE_DEFAULT);
+	*fd = vm_create_guest_memfd(vm, run->size, nodm_flags(&kind));
+	TEST_ASSERT(!fallocate(*fd, FALLOC_FL_KEEP_SIZE, 0, run->size),
+		    "fallocate() of guest_memfd failed");
+
+	add_slot(vm, *fd, CODE, offset, CODE_SIZE);
+	offset += CODE_SIZE;
+	add_slot(vm, *fd, DATA, offset, data_size);
+	offset += data_size;
+	add_slot(vm, *fd, TABLES, offset, TABLES_SIZE);
+	offset += TABLES_SIZE;
+	add_slot(vm, *fd, FREE, offset, run->size - offset);
+
+	for (i = 0; i < NR_MEM_REGIONS; i++)
+		vm->memslots[i] = DATA;
+	vm->memslots[MEM_REGION_CODE] = CODE;
+	vm->memslots[MEM_REGION_PT] = TABLES;
+
+	kvm_vm_elf_load(vm, program_invocation_name);
+	ucall_init(vm, GUEST_BASE + run->size);
+	kvm_arch_vm_post_create(vm, 1);
+
+	*vcpu = vm_vcpu_add(vm, 0, guest_code);
+	kvm_arch_vm_finalize_vcpus(vm);
+
+	secret = __vm_alloc(vm, SECRET_SIZE, KVM_UTIL_MIN_VADDR,
+			    MEM_REGION_DATA);
+	vcpu_args_set(*vcpu, 2, secret, run->seed);
+	guest_stop = 0;
+	guest_rounds = 0;
+	sync_global_to_guest(vm, guest_stop);
+	sync_global_to_guest(vm, guest_rounds);
+	return vm;
+}
+
+/* What the library didn't give away is free, in whatever slot it is. */
+static void classify(struct kvm_vm *vm, size_t pages, uint8_t *class_of)
+{
+	struct userspace_mem_region *region;
+	sparsebit_idx_t gfn;
+	size_t i;
+	int slot;
+
+	for (slot = CODE; slot < NR_CLASSES; slot++) {
+		region = memslot2region(vm, slot);
+		for (i = 0; i < region->region.memory_size / NODM_PAGE; i++) {
+			gfn = region->region.guest_phys_addr / NODM_PAGE + i;
+			class_of[region->region.guest_memfd_offset / NODM_PAGE + i] =
+				sparsebit_is_set(region->unused_phy_pages, gfn) ?
+				FREE : slot;
+		}
+	}
+}
+
+static void look(struct run *run, int phase, const uint8_t *class_of, int fd,
+		 __u64 *pfns)
+{
+	const size_t pages = run->size / NODM_PAGE;
+	__u32 *states = calloc(pages, sizeof(*states));
+	struct phase *p = &run->phases[phase];
+	struct nodm_flushes flushes;
+	struct nodm_check res;
+	struct class *class;
+	size_t i;
+
+	nodm_flushes(probe, true, &flushes);
+	p->flushes = flushes.direct + flushes.all;
+
+	if (fd >= 0)
+		nodm_check_file(probe, fd, 0, pages, pfns, states, &res);
+	else
+		nodm_check_pfns(probe, pfns, pages, states, run->seed, &res);
+	for (i = 0; i < pages; i++) {
+		class = &run->classes[class_of[i]];
+		class->mapped[phase] += !!(states[i] & NODM_MAPPED);
+		class->readable[phase] += !!(states[i] & NODM_READABLE);
+	}
+	nodm_direct_map(&p->dm);
+	p->missing = nodm_missing(probe);
+	p->secret = nodm_scan(probe, run->seed, NULL);
+	free(states);
+}
+
+static void launch(struct run *run)
+{
+	const size_t pages = run->size / NODM_PAGE;
+	uint8_t *class_of = calloc(pages, 1);
+	__u64 *pfns = calloc(pages, sizeof(*pfns));
+	struct nodm_flushes flushes;
+	struct kvm_vcpu *vcpu;
+	struct class *class;
+	pthread_t thread;
+	struct kvm_vm *vm;
+	void *result;
+	size_t i;
+	int fd;
+
+	run->seed = nodm_seed();
+	nodm_direct_map(&run->phases[BEFORE].dm);
+	run->phases[BEFORE].missing = nodm_picture(probe, &picture);
+	nodm_flushes(probe, true, &flushes);
+
+	vm = create_vm(&fd, run, &vcpu);
+	classify(vm, pages, class_of);
+	look(run, LOADED, class_of, fd, pfns);
+
+	/* Which pages it would be is known only now. */
+	for (i = 0; i < pages; i++) {
+		class = &run->classes[class_of[i]];
+		class->pages++;
+		class->mapped[BEFORE] += nodm_was_present(&picture, pfns[i]);
+		class->readable[BEFORE] += nodm_was_present(&picture, pfns[i]);
+	}
+	nodm_picture_free(&picture);
+
+	run_to_sync(vcpu);
+	pthread_create(&thread, NULL, vcpu_thread, vcpu);
+	TEST_ASSERT(nodm_wait((sync_global_from_guest(vm, guest_rounds),
+			       guest_rounds)), "The guest makes no progress");
+	look(run, RUNNING, class_of, fd, pfns);
+	guest_stop = 1;
+	sync_global_to_guest(vm, guest_stop);
+	pthread_join(thread, &result);
+	run->guest_result = (uint64_t)result;
+
+	close(fd);
+	kvm_vm_free(vm);
+	run->not_restored = nodm_wait_restored(probe, pfns, pages);
+	nodm_wait_missing(probe, run->phases[BEFORE].missing);
+	look(run, AFTER, class_of, -1, pfns);
+	free(class_of);
+	free(pfns);
+}
+
+static const char *yes_no(const struct class *class, int phase)
+{
+	static char buf[2][32];
+	static int turn;
+
+	if (!class->mapped[phase] && class->readable[phase]) {
+		snprintf(buf[turn], sizeof(buf[0]), "TLB: %zu",
+			 class->readable[phase]);
+		return buf[turn++ & 1];
+	}
+	if (!class->mapped[phase])
+		return "no";
+	if (class->mapped[phase] == class->pages)
+		return "yes";
+	snprintf(buf[turn & 1], sizeof(buf[0]), "%zu of %zu",
+		 class->mapped[phase], class->pages);
+	return buf[turn++ & 1];
+}
+
+static void print_row(const char *name, const uint64_t *values, bool first)
+{
+	int i;
+
+	printf("  %-41s", name);
+	for (i = 0; i < NR_PHASES; i++) {
+		if (!i && !first)
+			printf("%12s", "");
+		else
+			printf("%12llu", (unsigned long long)values[i]);
+	}
+	printf("\n");
+}
+
+static void print_run(const struct run *run)
+{
+	static const char * const entries[] = { "4 KiB", "2 MiB", "1 GiB" };
+	uint64_t row[NR_PHASES];
+	char name[64];
+	int i, j;
+
+	printf("%-35s%8s", "In the host's direct map?", "pages");
+	for (i = 0; i < NR_PHASES; i++)
+		printf("%12s", phase_names[i]);
+	printf("\n");
+	for (i = 0; i < NR_CLASSES; i++) {
+		printf("  %-33s%8zu", class_names[i], run->classes[i].pages);
+		for (j = 0; j < NR_PHASES; j++)
+			printf("%12s", yes_no(&run->classes[i], j));
+		printf("\n");
+	}
+
+	printf("%-43s", "The direct map");
+	for (i = 0; i < NR_PHASES; i++)
+		printf("%12s", phase_names[i]);
+	printf("\n");
+	for (j = 0; j < 3; j++) {
+		for (i = 0; i < NR_PHASES; i++)
+			row[i] = run->phases[i].dm.kb[j] / 1024;
+		snprintf(name, sizeof(name), "MiB mapped by entries of %s",
+			 entries[j]);
+		print_row(name, row, true);
+	}
+	for (i = 0; i < NR_PHASES; i++)
+		row[i] = run->phases[i].missing;
+	print_row("pages of RAM that have no entry", row, true);
+	for (i = 0; i < NR_PHASES; i++)
+		row[i] = run->phases[i].flushes;
+	print_row("TLB flushes on all CPUs, since then", row, false);
+	for (i = 0; i < NR_PHASES; i++)
+		row[i] = run->phases[i].secret;
+	print_row("pages in which the guest's secret is found", row, false);
+}
+
+static void judge(const struct run *run)
+{
+	const struct phase *before = &run->phases[BEFORE];
+	const struct phase *after = &run->phases[AFTER];
+	const struct class *class;
+	int i, j;
+
+	if (run->guest_result)
+		fail("the guest found %llu words of its memory changed",
+		     (unsigned long long)run->guest_result);
+	for (i = 0; i < NR_CLASSES; i++) {
+		class = &run->classes[i];
+		if (!class->pages)
+			fail("no pages of class %s", class_names[i]);
+		if (class->mapped[BEFORE] != class->pages)
+			fail("%s: not in the direct map from the start",
+			     class_names[i]);
+		for (j = LOADED; j <= RUNNING; j++) {
+			if (class->mapped[j] || class->readable[j])
+				fail("%s, %s: %zu pages have an entry, %zu can be read",
+				     class_names[i], phase_names[j],
+				     class->mapped[j], class->readable[j]);
+		}
+		if (class->mapped[AFTER] != class->pages)
+			fail("%s: %zu pages did not return to the direct map",
+			     class_names[i], class->pages - class->mapped[AFTER]);
+	}
+	for (i = LOADED; i < NR_PHASES; i++) {
+		if (run->phases[i].secret)
+			fail("%s: the guest's secret is in the direct map",
+			     phase_names[i]);
+	}
+	if (after->missing != before->missing)
+		fail("%lld pages of RAM more than before have no entry",
+		     (long long)(after->missing - before->missing));
+	if (after->dm.kb[0] > before->dm.kb[0])
+		fail("the direct map stays split: %llu KiB more in 4 KiB entries",
+		     (unsigned long long)(after->dm.kb[0] - before->dm.kb[0]));
+}
+
+/* Memory that the host can't map, and only the guest itself ever writes to. */
+static void private_memory(size_t size)
+{
+	const struct nodm_kind kind = NODM_PROTECTED;
+	const size_t pages = size / NODM_PAGE;
+	__u64 *pfns = calloc(pages, sizeof(*pfns));
+	struct nodm_check during, after;
+	uint64_t found, found_after;
+	struct nodm_guest g;
+
+	TEST_ASSERT(!nodm_guest_open(&g, &kind, size),
+		    "No private guest_memfd");
+	TEST_ASSERT(!nodm_guest_run(&g, NODM_GUEST_ZERO, 0, size),
+		    "Private memory is not zero at first sight");
+	nodm_guest_run(&g, NODM_GUEST_WRITE, 0, size);
+	nodm_check_file(probe, g.file.fd, 0, pages, pfns, NULL, &during);
+	found = nodm_scan(probe, g.seed, NULL);
+	if (nodm_guest_run(&g, NODM_GUEST_VERIFY, 0, size))
+		fail("private memory changed");
+	nodm_guest_close(&g);
+	nodm_wait_restored(probe, pfns, pages);
+	nodm_check_pfns(probe, pfns, pages, NULL, g.seed, &after);
+	found_after = nodm_scan(probe, g.seed, NULL);
+
+	printf("\nPrivate memory of a software-protected VM, populated by its guest\n");
+	printf("  pages %zu; running: in the direct map %llu, secret found in %llu; after: in the direct map %llu, secret found in %llu\n",
+	       pages, (unsigned long long)during.mapped,
+	       (unsigned long long)found, (unsigned long long)after.mapped,
+	       (unsigned long long)found_after);
+	if (during.present != pages || during.mapped || during.readable ||
+	    found)
+		fail("private memory is in the direct map");
+	if (after.mapped != pages || found_after)
+		fail("private memory did not return zeroed");
+	free(pfns);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "size", required_argument, NULL, 's' },
+		{ "help", no_argument, NULL, 'h' },
+		{}
+	};
+	struct run comparison = { .ordinary = true }, run = {};
+	size_t size = 16, total = 0, mapped = 0;
+	struct utsname host;
+	char *end;
+	int opt, i;
+
+	while ((opt = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+		switch (opt) {
+		case 's':
+			size = strtoul(optarg, &end, 10);
+			if (*end || size < 8 || size > 1024) {
+				fprintf(stderr, "%s: --size needs 8 to 1024 (MiB), not \"%s\"\n",
+					argv[0], optarg);
+				return 1;
+			}
+			break;
+		case 'h':
+			printf("Usage: %s [--size MIB]\n", argv[0]);
+			return 0;
+		default:
+			return 1;
+		}
+	}
+	if (optind < argc) {
+		fprintf(stderr, "%s: unknown argument \"%s\" (try --help)\n",
+			argv[0], argv[optind]);
+		return 1;
+	}
+
+	nodm_is_no_test = true;
+	nodm_require(argv[0], NODM_NEED_PROBE | NODM_NEED_FLAG);
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	probe = nodm_probe_open();
+	nodm_compact();
+
+	comparison.size = MIB(size);
+	launch(&comparison);
+	for (i = 0; i < NR_CLASSES; i++) {
+		total += comparison.classes[i].pages;
+		mapped += comparison.classes[i].readable[RUNNING];
+	}
+	uname(&host);
+	printf("Host: Linux %s, %ld CPUs, %llu MiB\n", host.release,
+	       sysconf(_SC_NPROCESSORS_ONLN),
+	       (unsigned long long)nodm_meminfo_kb("MemTotal") / 1024);
+	printf("Guest: %zu MiB, 1 vCPU, all of its memory in one guest_memfd\n\n",
+	       size);
+	printf("Without the flag, for comparison\n");
+	printf("  pages %zu; running: in the direct map %zu, secret found in %llu; after: secret found in %llu\n\n",
+	       total, mapped,
+	       (unsigned long long)comparison.phases[RUNNING].secret,
+	       (unsigned long long)comparison.phases[AFTER].secret);
+	if (mapped != total || comparison.phases[RUNNING].secret <
+			       SECRET_SIZE / NODM_PAGE)
+		fail("the probe doesn't see what is there: nothing below counts");
+
+	printf("With GUEST_MEMFD_FLAG_NO_DIRECT_MAP\n");
+	run.size = MIB(size);
+	launch(&run);
+	print_run(&run);
+	judge(&run);
+
+	private_memory(MIB(4));
+
+	printf("\n\"no\" is: no entry in the page tables, and a read fails on each of %ld CPUs.\n",
+	       sysconf(_SC_NPROCESSORS_ONLN));
+	if (failures) {
+		printf("VERDICT: FAILED, %d wrong\n", failures);
+		return 1;
+	}
+	printf("VERDICT: OK. The guest ran, and the host's direct map had none of its memory.\n");
+	return 0;
+}

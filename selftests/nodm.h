@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the tests have in common: the files under test, the secret that must not
+ * be found, and the kernel's numbers.
+ */
+#ifndef NODM_H
+#define NODM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <linux/kvm.h>
+
+#include "probe/nodm_probe.h"
+
+#ifndef GUEST_MEMFD_FLAG_NO_DIRECT_MAP
+#define GUEST_MEMFD_FLAG_NO_DIRECT_MAP	(1ULL << 2)
+#endif
+
+#define NODM_PAGE	4096ul
+#define NODM_BLOCK	(512 * NODM_PAGE)
+#define MIB(n)		((size_t)(n) << 20)
+
+/*
+ * The secret: 64 bytes over and over.  Its words exist only in registers, made
+ * from the seed one by one, so that no stack, no program text and no guest's
+ * saved state holds 64 bytes of it.  A function for the guest, too.
+ */
+static inline __attribute__((always_inline)) uint64_t
+nodm_secret_word(uint64_t seed, size_t i)
+{
+	uint64_t z = seed + (i % NODM_PATTERN_WORDS + 1) * 0x9e3779b97f4a7c15ull;
+
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+	return z ^ (z >> 31);
+}
+
+static inline __attribute__((always_inline)) void
+nodm_secret_write(volatile void *mem, size_t size, uint64_t seed)
+{
+	volatile uint64_t *word = mem;
+	size_t i;
+
+	for (i = 0; i < size / sizeof(*word); i++)
+		word[i] = nodm_secret_word(seed, i);
+}
+
+/* Returns the number of words that are not the secret's. */
+static inline __attribute__((always_inline)) size_t
+nodm_secret_differs(volatile void *mem, size_t size, uint64_t seed)
+{
+	volatile uint64_t *word = mem;
+	size_t i, differs = 0;
+
+	for (i = 0; i < size / sizeof(*word); i++)
+		differs += word[i] != nodm_secret_word(seed, i);
+	return differs;
+}
+
+static inline __attribute__((always_inline)) size_t
+nodm_nonzero(volatile void *mem, size_t size)
+{
+	volatile uint64_t *word = mem;
+	size_t i, nonzero = 0;
+
+	for (i = 0; i < size / sizeof(*word); i++)
+		nonzero += word[i] != 0;
+	return nonzero;
+}
+
+uint64_t nodm_seed(void);
+void nodm_inverted(uint64_t seed, __u64 inverted[NODM_PATTERN_WORDS]);
+
+/*
+ * Prerequisites.  A missing one ends the program with KTAP's skip, which fails
+ * the run for a test that is required.
+ *
+ * With NODM_WITHOUT_FLAG=1 in the environment all files are made without the
+ * flag: a test of the flag that passes then tests nothing.
+ */
+#define NODM_NEED_PROBE		(1u << 0)
+#define NODM_NEED_FLAG		(1u << 1)
+#define NODM_NEED_DEBUGFS	(1u << 2)
+#define NODM_NEED_TWO_CPUS	(1u << 3)
+void nodm_require(const char *program, unsigned int needs);
+void nodm_skip(const char *why, ...) __attribute__((format(printf, 1, 2), noreturn));
+bool nodm_without_flag(void);
+/* Say what is missing in plain words, and fail. */
+extern bool nodm_is_no_test;
+
+/*
+ * A file whose pages have no direct map entry.  KVM_X86_DEFAULT_VM is 0, and
+ * what a kind doesn't say.
+ */
+struct nodm_kind {
+	bool secretmem;
+	bool ordinary;		/* a guest_memfd without the flag, for comparison */
+	unsigned long vm_type;
+	uint64_t flags;		/* beside the flag under test */
+};
+
+#define NODM_SECRETMEM		{ .secretmem = true }
+#define NODM_GMEM(type, more)	{ .vm_type = (type), .flags = (more) }
+#define NODM_MMAP_SHARED	{ .flags = GUEST_MEMFD_FLAG_MMAP | \
+					   GUEST_MEMFD_FLAG_INIT_SHARED }
+#define NODM_ORDINARY		{ .ordinary = true,			\
+				  .flags = GUEST_MEMFD_FLAG_MMAP |	\
+					   GUEST_MEMFD_FLAG_INIT_SHARED }
+#define NODM_PROTECTED		{ .vm_type = KVM_X86_SW_PROTECTED_VM }
+
+struct nodm_file {
+	int fd;
+	int vm;			/* -1: none, or not ours */
+	bool secretmem;
+	size_t size;
+	char *map;		/* NULL: the host can't map its pages */
+};
+
+/* Flags for a new guest_memfd of a kind. */
+uint64_t nodm_flags(const struct nodm_kind *kind);
+/* Both return a descriptor or -errno. */
+int nodm_vm_create(unsigned long type);
+int nodm_gmem_create(int vm, size_t size, uint64_t flags);
+int nodm_open(struct nodm_file *f, const struct nodm_kind *kind, size_t size);
+void nodm_close(struct nodm_file *f);
+/* Allocate all pages.  Returns 0 or -errno. */
+int nodm_populate(struct nodm_file *f);
+/* Returns 0 or -errno.  memfd_secret() has no holes. */
+int nodm_punch(struct nodm_file *f, size_t offset, size_t size);
+
+/* The probe.  All of them end the program when the probe itself fails. */
+int nodm_probe_open(void);
+void nodm_check_file(int probe, int fd, size_t index, size_t count,
+		     __u64 *pfns, __u32 *states, struct nodm_check *res);
+void nodm_check_pfns(int probe, const __u64 *pfns, size_t count, __u32 *states,
+		     uint64_t seed, struct nodm_check *res);
+/*
+ * A picture of the whole direct map; returns the number of pages of RAM that
+ * have no entry.  nodm_missing() is only that number.
+ */
+struct nodm_picture {
+	size_t pages;
+	uint64_t *bitmap;	/* by page: has a present entry */
+	uint8_t *levels;	/* by 2M block: of its first page's entry */
+};
+
+uint64_t nodm_picture(int probe, struct nodm_picture *pic);
+void nodm_picture_free(struct nodm_picture *pic);
+bool nodm_was_present(const struct nodm_picture *pic, uint64_t pfn);
+/* Does a present entry of 2M or more map the block that a page is in? */
+bool nodm_was_large(const struct nodm_picture *pic, uint64_t pfn);
+uint64_t nodm_missing(int probe);
+uint64_t nodm_scan(int probe, uint64_t seed, struct nodm_scan *res);
+void nodm_watch(int probe, int cpu, const __u64 *pfns, size_t count,
+		uint64_t seed, unsigned int flags);
+void nodm_arm(int probe, const __u8 *marks, size_t count);
+void nodm_watch_stop(int probe, struct nodm_watched *res);
+__u64 nodm_hold(int probe, int fd, size_t index);
+void nodm_put(int probe);
+long nodm_gup(int probe, void *addr, unsigned int nr, unsigned int how);
+void nodm_flushes(int probe, bool reset, struct nodm_flushes *res);
+/* Both return 0 or -errno, -EOPNOTSUPP without kallsyms. */
+int nodm_own(int probe, unsigned int op, __u64 *pfn);
+int nodm_soft_offline(int probe, __u64 pfn);
+
+/* Wait for the pages to be in the direct map again.  Returns how many aren't. */
+size_t nodm_wait_restored(int probe, const __u64 *pfns, size_t count);
+/* Wait for the number of pages without an entry to fall.  Returns the excess. */
+uint64_t nodm_wait_missing(int probe, uint64_t before);
+
+/* The kernel's numbers. */
+struct nodm_direct_map {
+	uint64_t kb[3];		/* by 4K, 2M and 1G entries */
+};
+
+void nodm_direct_map(struct nodm_direct_map *dm);
+uint64_t nodm_meminfo_kb(const char *name);
+/* What the allocator has, its lists of each CPU included. */
+uint64_t nodm_free_kb(void);
+uint64_t nodm_vmstat(const char *name);
+int nodm_read_file(const char *path, char *buf, size_t size);
+int nodm_write_file(const char *path, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+
+double nodm_now(void);
+void nodm_pin(int cpu);
+/* A CPU that the caller isn't pinned to. */
+int nodm_other_cpu(void);
+/* Leave garbage in free memory, so that pages which aren't zeroed show. */
+void nodm_dirty_memory(size_t size);
+/* Have the kernel merge what it can, so that free 2M blocks are found. */
+void nodm_compact(void);
+
+#define NODM_PATIENCE	15	/* seconds; emulation with KASAN is slow */
+
+/* Poll until cond holds or patience ends; yields cond. */
+#define nodm_wait(cond)							\
+({									\
+	double __end = nodm_now() + NODM_PATIENCE;			\
+	bool __ok;							\
+									\
+	while (!(__ok = (cond)) && nodm_now() < __end)			\
+		usleep(20000);						\
+	__ok;								\
+})
+
+#endif

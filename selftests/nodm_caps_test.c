@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The flag is reported where it is honoured, and nowhere else; and it is
+ * accepted exactly where it is reported.
+ *
+ * Usage: nodm_caps_test [--expect-absent] [-t TEST ...]
+ *
+ *   --expect-absent  the kernel was started in a way in which it can't honour
+ *                    the flag, with kvm.tdp_mmu=0 or kvm_amd.npt=0
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+
+#include "kselftest_harness.h"
+#include "nodm_guest.h"
+
+#define ALL_OTHER_FLAGS	(GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED)
+#define FLAG		GUEST_MEMFD_FLAG_NO_DIRECT_MAP
+
+#ifndef KVM_X86_SEV_VM
+#define KVM_X86_SEV_VM	2
+#endif
+
+static bool expect_absent;
+
+static int check_extension(int fd, long cap)
+{
+	return ioctl(fd, KVM_CHECK_EXTENSION, cap);
+}
+
+static bool try_flags(int vm, uint64_t flags)
+{
+	int fd = nodm_gmem_create(vm, 2 * NODM_PAGE, flags);
+
+	if (fd < 0) {
+		errno = -fd;
+		return false;
+	}
+	close(fd);
+	return true;
+}
+
+TEST(dev_kvm)
+{
+	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC), flags;
+
+	ASSERT_GE(kvm, 0);
+	flags = check_extension(kvm, KVM_CAP_GUEST_MEMFD_FLAGS);
+	EXPECT_EQ(flags & ALL_OTHER_FLAGS, ALL_OTHER_FLAGS);
+	EXPECT_EQ(!(flags & FLAG), expect_absent);
+	EXPECT_EQ(flags & ~(ALL_OTHER_FLAGS | FLAG), 0);
+	close(kvm);
+}
+
+/* Every VM type that this machine can make. */
+TEST(vm_types)
+{
+	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC), types, type, vm;
+	uint64_t offered, flags, wanted;
+	bool honoured;
+
+	ASSERT_GE(kvm, 0);
+	types = check_extension(kvm, KVM_CAP_VM_TYPES);
+	EXPECT_TRUE(types & (1 << KVM_X86_DEFAULT_VM));
+
+	for (type = 0; type < 32; type++) {
+		if (!(types & (1u << type)))
+			continue;
+		vm = nodm_vm_create(type);
+		ASSERT_GE(vm, 0)
+			TH_LOG("type %d", type);
+
+		honoured = type < KVM_X86_SEV_VM && !expect_absent;
+		offered = check_extension(vm, KVM_CAP_GUEST_MEMFD_FLAGS);
+		EXPECT_EQ(!!(offered & FLAG), honoured)
+			TH_LOG("type %d", type);
+
+		for (flags = 0; flags <= (ALL_OTHER_FLAGS | FLAG); flags++) {
+			wanted = flags & ~offered;
+			errno = 0;
+			EXPECT_EQ(try_flags(vm, flags), !wanted)
+				TH_LOG("type %d, flags %#llx", type,
+				       (unsigned long long)flags);
+			if (wanted)
+				EXPECT_EQ(errno, EINVAL);
+		}
+		close(vm);
+	}
+	close(kvm);
+}
+
+/* Bad arguments get what they get without the flag. */
+TEST(bad_arguments)
+{
+	uint64_t flag = expect_absent ? 0 : FLAG;
+	int vm = nodm_vm_create(KVM_X86_DEFAULT_VM), bit;
+	static const uint64_t sizes[] = { 0, 1, NODM_PAGE - 1, NODM_PAGE + 1,
+					  1ull << 63, -NODM_PAGE };
+	int i;
+
+	ASSERT_GE(vm, 0);
+	for (bit = 3; bit < 64; bit++) {
+		EXPECT_FALSE(try_flags(vm, (1ull << bit) | flag));
+		EXPECT_EQ(errno, EINVAL);
+	}
+	for (i = 0; i < ARRAY_SIZE(sizes); i++)
+		EXPECT_EQ(nodm_gmem_create(vm, sizes[i], flag), -EINVAL);
+	close(vm);
+}
+
+/* The flag neither gives nor takes the right to map the file. */
+TEST(mmap_rights)
+{
+	uint64_t flag = expect_absent ? 0 : FLAG, flags;
+	int vm = nodm_vm_create(KVM_X86_DEFAULT_VM), fd;
+	void *mem;
+
+	ASSERT_GE(vm, 0);
+	for (flags = 0; flags <= ALL_OTHER_FLAGS; flags++) {
+		fd = nodm_gmem_create(vm, NODM_PAGE, flags | flag);
+		ASSERT_GE(fd, 0);
+
+		mem = mmap(NULL, NODM_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED,
+			   fd, 0);
+		EXPECT_EQ(mem != MAP_FAILED, !!(flags & GUEST_MEMFD_FLAG_MMAP));
+		if (mem != MAP_FAILED)
+			munmap(mem, NODM_PAGE);
+		mem = mmap(NULL, NODM_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE,
+			   fd, 0);
+		EXPECT_EQ(mem, MAP_FAILED);
+		close(fd);
+	}
+	close(vm);
+}
+
+/* Everything else works in either case. */
+TEST(ordinary_guest)
+{
+	const struct nodm_kind kind = NODM_ORDINARY;
+	struct nodm_check res;
+	struct nodm_guest g;
+	int probe;
+
+	probe = nodm_probe_open();
+	ASSERT_EQ(nodm_guest_open(&g, &kind, 16 * NODM_PAGE), 0);
+	EXPECT_EQ(nodm_guest_run(&g, NODM_GUEST_ZERO, 0, g.file.size), 0);
+	EXPECT_EQ(nodm_guest_run(&g, NODM_GUEST_WRITE, 0, g.file.size), 0);
+	EXPECT_EQ(nodm_secret_differs(g.file.map, g.file.size, g.seed), 0);
+	nodm_check_file(probe, g.file.fd, 0, 16, NULL, NULL, &res);
+	EXPECT_EQ(res.present, 16);
+	EXPECT_EQ(res.mapped, 16);
+	nodm_guest_close(&g);
+	close(probe);
+}
+
+TEST(secretmem)
+{
+	const struct nodm_kind kind = NODM_SECRETMEM;
+	struct nodm_check res;
+	struct nodm_file f;
+	int probe;
+
+	probe = nodm_probe_open();
+	ASSERT_EQ(nodm_open(&f, &kind, 16 * NODM_PAGE), 0);
+	ASSERT_EQ(nodm_populate(&f), 0);
+	nodm_check_file(probe, f.fd, 0, 16, NULL, NULL, &res);
+	EXPECT_EQ(res.present, 16);
+	EXPECT_EQ(res.mapped, 0);
+	EXPECT_EQ(res.readable, 0);
+	nodm_close(&f);
+	close(probe);
+}
+
+int main(int argc, char **argv)
+{
+	int i;
+
+	for (i = 1; i < argc; i++) {
+		if (!strcmp(argv[i], "--expect-absent")) {
+			expect_absent = true;
+			/* Not for the harness. */
+			memmove(argv + i, argv + i + 1,
+				(argc - i) * sizeof(*argv));
+			argc--;
+			break;
+		}
+	}
+	nodm_require(argv[0], NODM_NEED_PROBE);
+	return test_harness_run(argc, argv);
+}

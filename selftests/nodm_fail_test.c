@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Rule R7: whatever fails, be it the allocation of a page, of a page table of
+ * the direct map, or of a node of the page cache, leaves the state it found and
+ * yields an errno.  Needs fault injection.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <sys/mman.h>
+
+#include "kselftest_harness.h"
+#include "nodm_guest.h"
+
+#undef TEST_TIMEOUT_DEFAULT
+#define TEST_TIMEOUT_DEFAULT	600
+
+#define DEBUGFS	"/sys/kernel/debug/"
+
+enum {
+	PAGES = 40,		/* of each file: few, to get through all of it */
+	MAX_NTH = 3000,
+};
+
+/* Open before anything can fail. */
+static int zero = -1;
+static int fail_nth_fd = -1;
+
+static void knob(const char *attr, const char *name, const char *value)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), DEBUGFS "%s/%s", attr, name);
+	nodm_write_file(path, "%s\n", value);
+}
+
+static const char * const attrs[] = {
+	"fail_page_alloc", "failslab", "fail_usercopy"
+};
+
+/* Any allocation may fail, and no failure is worth a word in the log. */
+static void set_knobs(const char *probability)
+{
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(attrs); i++) {
+		knob(attrs[i], "verbose", "0");
+		knob(attrs[i], "task-filter", "Y");
+		knob(attrs[i], "times", "-1");
+		knob(attrs[i], "ignore-gfp-wait", "N");
+		knob(attrs[i], "ignore-gfp-highmem", "N");
+		knob(attrs[i], "min-order", "0");
+		knob(attrs[i], "probability", probability);
+	}
+}
+
+/* From now on the n-th thing that can fail in this thread does. */
+static void fail_nth(unsigned int nth)
+{
+	char buf[16];
+	int len = snprintf(buf, sizeof(buf), "%u", nth);
+
+	if (pwrite(fail_nth_fd, buf, len, 0) != len) {
+		perror("# fail-nth");
+		_exit(KSFT_FAIL);
+	}
+}
+
+/* Has it happened?  The read itself can be what fails. */
+static bool has_failed(void)
+{
+	char buf[16] = "";
+	bool failed = pread(fail_nth_fd, buf, sizeof(buf) - 1, 0) > 0 &&
+		      !strtoul(buf, NULL, 10);
+
+	fail_nth(0);
+	return failed;
+}
+
+FIXTURE(fail) {
+	int probe;
+	uint64_t missing;
+	struct nodm_direct_map dm;
+};
+
+FIXTURE_VARIANT(fail) {
+	struct nodm_kind kind;
+};
+
+FIXTURE_VARIANT_ADD(fail, secretmem) { .kind = NODM_SECRETMEM };
+FIXTURE_VARIANT_ADD(fail, guest_memfd) { .kind = NODM_MMAP_SHARED };
+
+FIXTURE_SETUP(fail)
+{
+	self->probe = nodm_probe_open();
+	self->missing = nodm_missing(self->probe);
+	nodm_direct_map(&self->dm);
+	fail_nth_fd = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
+	ASSERT_GE(fail_nth_fd, 0);
+	set_knobs("0");
+}
+
+FIXTURE_TEARDOWN(fail)
+{
+	struct nodm_direct_map dm;
+
+	EXPECT_EQ(nodm_wait_missing(self->probe, self->missing), 0);
+	nodm_direct_map(&dm);
+	EXPECT_EQ(dm.kb[0] + dm.kb[1] + dm.kb[2],
+		  self->dm.kb[0] + self->dm.kb[1] + self->dm.kb[2]);
+	close(fail_nth_fd);
+	close(self->probe);
+}
+
+/* Whatever made it into the file obeys the rules. */
+static void expect_sane(struct __test_metadata *_metadata, int probe, int fd,
+			size_t pages)
+{
+	struct nodm_check res;
+
+	nodm_check_file(probe, fd, 0, pages, NULL, NULL, &res);
+	EXPECT_EQ(res.mapped, 0);
+	EXPECT_EQ(res.readable, 0);
+}
+
+/*
+ * All at once, or one after the other by faults: in a system call, which tells
+ * when a fault can't be handled, instead of dying of it.
+ */
+static int populate(struct nodm_file *f, bool by_fault)
+{
+	size_t i;
+
+	if (!by_fault)
+		return nodm_populate(f);
+
+	for (i = 0; i < f->size; i += NODM_PAGE) {
+		if (read(zero, f->map + i, 1) != 1)
+			return -errno;
+	}
+	return 0;
+}
+
+/* Give all back while things fail; where that fails itself, without. */
+static void close_failing(struct nodm_file *f, void (*stop_failing)(void))
+{
+	if (!munmap(f->map, f->size))
+		f->map = NULL;
+	close(f->fd);
+	f->fd = -1;
+	stop_failing();
+	nodm_close(f);
+}
+
+static void no_nth(void)
+{
+	fail_nth(0);
+}
+
+static void no_random(void)
+{
+	set_knobs("0");
+}
+
+static void each_nth(struct __test_metadata *_metadata, int probe,
+		     const struct nodm_kind *kind, bool by_fault)
+{
+	unsigned int nth, errors = 0;
+	struct nodm_file f;
+	bool failed;
+	int ret;
+
+	for (nth = 1; nth < MAX_NTH; nth++) {
+		ASSERT_EQ(nodm_open(&f, kind, PAGES * NODM_PAGE), 0);
+		fail_nth(nth);
+		ret = populate(&f, by_fault);
+		failed = has_failed();
+		errors += ret != 0;
+		EXPECT_TRUE(!ret || ret == -ENOMEM || ret == -EFAULT)
+			TH_LOG("nth %u: %s", nth, strerror(-ret));
+		if (!failed)
+			EXPECT_EQ(ret, 0);
+		expect_sane(_metadata, probe, f.fd, PAGES);
+
+		/* What failed once works when tried again. */
+		ASSERT_EQ(populate(&f, by_fault), 0);
+		expect_sane(_metadata, probe, f.fd, PAGES);
+		EXPECT_EQ(nodm_nonzero(f.map, f.size), 0);
+
+		/* And the same for giving it all back. */
+		nodm_secret_write(f.map, f.size, nth);
+		fail_nth(nth);
+		close_failing(&f, no_nth);
+		if (!failed)
+			break;
+	}
+	TH_LOG("%u places to fail, %u of them with an error", nth - 1, errors);
+	EXPECT_LT(nth, MAX_NTH);
+	EXPECT_GT(errors, 0);
+}
+
+TEST_F(fail, each_fault)
+{
+	each_nth(_metadata, self->probe, &variant->kind, true);
+}
+
+TEST(each_in_fallocate)
+{
+	const struct nodm_kind kind = NODM_MMAP_SHARED;
+	uint64_t missing;
+	int probe;
+
+	probe = nodm_probe_open();
+	missing = nodm_missing(probe);
+	fail_nth_fd = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
+	ASSERT_GE(fail_nth_fd, 0);
+	set_knobs("0");
+	each_nth(_metadata, probe, &kind, false);
+	EXPECT_EQ(nodm_wait_missing(probe, missing), 0);
+	close(probe);
+}
+
+/* Much at a time, so that large and small blocks and page tables have a part. */
+TEST_F(fail, at_random)
+{
+	const size_t size = MIB(5) + 3 * NODM_PAGE;
+	uint64_t seed = nodm_seed(), failed = 0;
+	struct nodm_file f;
+	int round, ret, i;
+
+	ASSERT_EQ(nodm_write_file("/proc/self/make-it-fail", "1\n"), 0);
+	for (round = 0; round < 12; round++) {
+		ASSERT_EQ(nodm_open(&f, &variant->kind, size), 0);
+		set_knobs(round % 3 == 0 ? "30" : round % 3 == 1 ? "5" : "1");
+		for (i = 0; i < 3; i++) {
+			ret = populate(&f, round & 1 || variant->kind.secretmem);
+			failed += ret != 0;
+			if (f.vm >= 0 && i < 2)
+				nodm_punch(&f, size / 4 / NODM_PAGE * NODM_PAGE,
+					   MIB(2) + NODM_PAGE);
+		}
+		set_knobs("0");
+		expect_sane(_metadata, self->probe, f.fd, size / NODM_PAGE);
+		nodm_secret_write(f.map, size, seed);
+		expect_sane(_metadata, self->probe, f.fd, size / NODM_PAGE);
+
+		set_knobs(round & 1 ? "20" : "0");
+		close_failing(&f, no_random);
+	}
+	nodm_write_file("/proc/self/make-it-fail", "0\n");
+	EXPECT_GT(failed, 0);
+	EXPECT_EQ(nodm_wait_missing(self->probe, self->missing), 0);
+	EXPECT_EQ(nodm_scan(self->probe, seed, NULL), 0);
+}
+
+/* In KVM_RUN, for memory that only the guest can populate. */
+TEST(guest_fault)
+{
+	const struct nodm_kind kind = NODM_PROTECTED;
+	struct nodm_guest g;
+	unsigned int nth;
+	uint64_t missing;
+	bool failed;
+	int probe;
+	long ret;
+
+	probe = nodm_probe_open();
+	missing = nodm_missing(probe);
+	fail_nth_fd = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
+	ASSERT_GE(fail_nth_fd, 0);
+	set_knobs("0");
+
+	ASSERT_EQ(nodm_guest_open(&g, &kind, PAGES * NODM_PAGE), 0);
+	for (nth = 1; nth < MAX_NTH; nth++) {
+		fail_nth(nth);
+		ret = nodm_guest_run(&g, NODM_GUEST_ZERO, 0, g.file.size);
+		failed = has_failed();
+		EXPECT_TRUE(!ret || (failed && ret < 0))
+			TH_LOG("nth %u: %ld", nth, ret);
+		expect_sane(_metadata, probe, g.file.fd, PAGES);
+		EXPECT_EQ(nodm_guest_run(&g, NODM_GUEST_ZERO, 0, g.file.size), 0);
+		EXPECT_EQ(nodm_guest_run(&g, NODM_GUEST_WRITE, 0, g.file.size), 0);
+		expect_sane(_metadata, probe, g.file.fd, PAGES);
+		ASSERT_EQ(nodm_punch(&g.file, 0, g.file.size), 0);
+		if (!failed)
+			break;
+	}
+	TH_LOG("%u places to fail", nth - 1);
+	EXPECT_LT(nth, MAX_NTH);
+	nodm_guest_close(&g);
+	EXPECT_EQ(nodm_wait_missing(probe, missing), 0);
+	close(probe);
+}
+
+int main(int argc, char **argv)
+{
+	nodm_require(argv[0], NODM_NEED_PROBE | NODM_NEED_FLAG |
+			      NODM_NEED_DEBUGFS);
+	if (access(DEBUGFS "fail_page_alloc", F_OK) ||
+	    access("/proc/self/fail-nth", F_OK))
+		nodm_skip("no fault injection (CONFIG_FAIL_PAGE_ALLOC, CONFIG_FAULT_INJECTION_DEBUG_FS)");
+	zero = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+	return test_harness_run(argc, argv);
+}

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "kvm_util.h"
+#include "processor.h"
+#include "ucall_common.h"
+
+#include "nodm_guest.h"
+
+/* Behind the first 4G, out of the way of the library's own memory. */
+#define GUEST_GPA	(1ull << 32)
+#define GUEST_SLOT	10
+
+static struct {
+	uint64_t op;
+	uint64_t addr;
+	uint64_t size;
+	uint64_t seed;
+} cmd;
+
+void nodm_guest_main(void)
+{
+	volatile void *mem;
+	uint64_t i, result;
+
+	for (;;) {
+		mem = (void *)READ_ONCE(cmd.addr);
+		result = 0;
+
+		switch (READ_ONCE(cmd.op)) {
+		case NODM_GUEST_ZERO:
+			result = nodm_nonzero(mem, cmd.size);
+			break;
+		case NODM_GUEST_TOUCH:
+			for (i = 0; i < cmd.size; i += NODM_PAGE)
+				(void)READ_ONCE(*(uint64_t *)(cmd.addr + i));
+			break;
+		case NODM_GUEST_WRITE:
+			nodm_secret_write(mem, cmd.size, cmd.seed);
+			break;
+		case NODM_GUEST_VERIFY:
+			result = nodm_secret_differs(mem, cmd.size, cmd.seed);
+			break;
+		}
+		GUEST_SYNC(result);
+	}
+}
+
+int nodm_guest_open(struct nodm_guest *g, const struct nodm_kind *kind,
+		    size_t size)
+{
+	struct vm_shape shape = {
+		.mode = VM_MODE_DEFAULT,
+		.type = kind->vm_type,
+	};
+	uint64_t flags = nodm_flags(kind);
+	void *hva;
+
+	*g = (struct nodm_guest){
+		.file = { .fd = -1, .vm = -1, .size = size },
+		.gpa = GUEST_GPA,
+		.seed = nodm_seed(),
+	};
+
+	g->vm = __vm_create_shape_with_one_vcpu(shape, &g->vcpu,
+						size / NODM_PAGE,
+						nodm_guest_main);
+
+	g->file.fd = nodm_gmem_create(g->vm->fd, size, flags);
+	if (g->file.fd < 0)
+		return g->file.fd;
+
+	/* KVM wants an address for shared memory, even if none is used. */
+	if (flags & GUEST_MEMFD_FLAG_INIT_SHARED) {
+		hva = kvm_mmap(size, PROT_READ | PROT_WRITE, MAP_SHARED,
+			       g->file.fd);
+		g->file.map = hva;
+	} else {
+		hva = kvm_mmap(size, PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	}
+	vm_set_user_memory_region2(g->vm, GUEST_SLOT, KVM_MEM_GUEST_MEMFD,
+				   g->gpa, size, hva, g->file.fd, 0);
+	virt_map(g->vm, g->gpa, g->gpa, size / NODM_PAGE);
+	if (!(flags & GUEST_MEMFD_FLAG_INIT_SHARED))
+		vm_mem_set_private(g->vm, g->gpa, size);
+	return 0;
+}
+
+void nodm_guest_close(struct nodm_guest *g)
+{
+	nodm_close(&g->file);
+	if (g->vm)
+		kvm_vm_free(g->vm);
+	g->vm = NULL;
+}
+
+long nodm_guest_run(struct nodm_guest *g, enum nodm_guest_op op, size_t offset,
+		    size_t size)
+{
+	struct ucall uc;
+
+	cmd.op = op;
+	cmd.addr = g->gpa + offset;
+	cmd.size = size;
+	cmd.seed = g->seed;
+	sync_global_to_guest(g->vm, cmd);
+
+	if (_vcpu_run(g->vcpu))
+		return -errno;
+
+	switch (get_ucall(g->vcpu, &uc)) {
+	case UCALL_SYNC:
+		return uc.args[1];
+	case UCALL_ABORT:
+		REPORT_GUEST_ASSERT(uc);
+		break;
+	default:
+		TEST_FAIL("Unexpected exit %u", g->vcpu->run->exit_reason);
+	}
+	return -EIO;
+}

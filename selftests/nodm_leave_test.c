@@ -1,0 +1,395 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Rule R3: a page that leaves such a file is zeroed before anybody can reach
+ * it, is in the direct map again when it is free, and all of that only when
+ * nobody has a reference to it anymore.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+
+#include "kselftest_harness.h"
+#include "nodm_guest.h"
+
+#undef TEST_TIMEOUT_DEFAULT
+#define TEST_TIMEOUT_DEFAULT	300
+
+/* memfd_secret() has no holes. */
+#define LEAVE_FIXTURE(name)						\
+	FIXTURE(name) {							\
+		int probe;						\
+		uint64_t missing;					\
+		uint64_t seed;						\
+	};								\
+	FIXTURE_VARIANT(name) {						\
+		struct nodm_kind kind;					\
+	};								\
+	FIXTURE_SETUP(name)						\
+	{								\
+		nodm_pin(0);						\
+		self->probe = nodm_probe_open();			\
+		self->missing = nodm_missing(self->probe);		\
+		self->seed = nodm_seed();				\
+	}								\
+	FIXTURE_TEARDOWN(name)						\
+	{								\
+		EXPECT_EQ(nodm_wait_missing(self->probe, self->missing), 0); \
+		close(self->probe);					\
+	}
+
+LEAVE_FIXTURE(leave);
+FIXTURE_VARIANT_ADD(leave, secretmem) { .kind = NODM_SECRETMEM };
+FIXTURE_VARIANT_ADD(leave, guest_memfd) { .kind = NODM_MMAP_SHARED };
+
+LEAVE_FIXTURE(hole);
+FIXTURE_VARIANT_ADD(hole, guest_memfd) { .kind = NODM_MMAP_SHARED };
+
+static void fill(struct __test_metadata *_metadata, int probe,
+		 struct nodm_file *f, const struct nodm_kind *kind,
+		 size_t pages, uint64_t seed, __u64 *pfns)
+{
+	struct nodm_check res;
+
+	ASSERT_EQ(nodm_open(f, kind, pages * NODM_PAGE), 0);
+	nodm_secret_write(f->map, f->size, seed);
+	nodm_check_file(probe, f->fd, 0, pages, pfns, NULL, &res);
+	ASSERT_EQ(res.present, pages);
+	ASSERT_EQ(res.mapped, 0);
+}
+
+/*
+ * Free pages with the secret in them while another CPU looks at some of them,
+ * round after round because it has to look at the right moment.
+ */
+static void leave_watched(struct __test_metadata *_metadata, int probe,
+			  const struct nodm_kind *kind, bool punch)
+{
+	enum { PAGES = 512 + 3, WATCHED = 16, ROUNDS = 4 };
+	__u64 *pfns = calloc(PAGES, sizeof(*pfns)), watched[WATCHED];
+	struct nodm_watched seen, sum = {};
+	uint64_t seed = nodm_seed();
+	struct nodm_check res;
+	struct nodm_file f;
+	int round, i;
+
+	for (round = 0; round < ROUNDS; round++) {
+		fill(_metadata, probe, &f, kind, PAGES, seed, pfns);
+		for (i = 0; i < WATCHED; i++)
+			watched[i] = pfns[i * (PAGES / WATCHED) + round];
+
+		nodm_watch(probe, nodm_other_cpu(), watched, WATCHED, seed,
+			   NODM_WATCH_PRESENT);
+		if (punch) {
+			ASSERT_EQ(nodm_punch(&f, 0, f.size), 0);
+		} else {
+			nodm_close(&f);
+		}
+		EXPECT_EQ(nodm_wait_restored(probe, pfns, PAGES), 0);
+		nodm_watch_stop(probe, &seen);
+		sum.hits += seen.hits;
+		sum.reads += seen.reads;
+
+		nodm_check_pfns(probe, pfns, PAGES, NULL, seed, &res);
+		EXPECT_EQ(res.hits, 0);
+		if (punch) {
+			/* What comes next in the same place is new. */
+			EXPECT_EQ(nodm_nonzero(f.map, f.size), 0);
+			nodm_close(&f);
+		}
+	}
+	EXPECT_GT(sum.reads, 0);
+	EXPECT_EQ(sum.hits, 0)
+		TH_LOG("the secret was seen in the direct map %llu times",
+		       (unsigned long long)sum.hits);
+	EXPECT_EQ(nodm_scan(probe, seed, NULL), 0);
+	free(pfns);
+}
+
+TEST_F(leave, close)
+{
+	leave_watched(_metadata, self->probe, &variant->kind, false);
+}
+
+TEST_F(hole, punch)
+{
+	leave_watched(_metadata, self->probe, &variant->kind, true);
+}
+
+/* Part of a file leaves, the rest stays what and where it is. */
+TEST_F(hole, neighbours_stay)
+{
+	enum { PAGES = 512, HOLE = 100, HOLE_PAGES = 50 };
+	struct nodm_check res;
+	__u64 pfns[PAGES];
+	struct nodm_file f;
+
+	fill(_metadata, self->probe, &f, &variant->kind, PAGES, self->seed, pfns);
+	ASSERT_EQ(nodm_punch(&f, HOLE * NODM_PAGE, HOLE_PAGES * NODM_PAGE), 0);
+
+	nodm_check_file(self->probe, f.fd, 0, PAGES, NULL, NULL, &res);
+	EXPECT_EQ(res.present, PAGES - HOLE_PAGES);
+	EXPECT_EQ(res.mapped, 0);
+	EXPECT_EQ(res.readable, 0);
+	EXPECT_EQ(nodm_secret_differs(f.map, HOLE * NODM_PAGE, self->seed), 0);
+	EXPECT_EQ(nodm_secret_differs(f.map + (HOLE + HOLE_PAGES) * NODM_PAGE,
+				      (PAGES - HOLE - HOLE_PAGES) * NODM_PAGE,
+				      self->seed), 0);
+	EXPECT_EQ(nodm_scan(self->probe, self->seed, NULL), 0);
+	nodm_close(&f);
+}
+
+/*
+ * Someone has a reference: GUP refuses, but a page can be found by its frame
+ * number, in the page cache, or in a batch on its way to an LRU list.
+ */
+TEST_F(leave, extra_reference)
+{
+	enum { PAGES = 512 + 64, HELD = 3 };
+	static const size_t held[HELD] = { 5, 300, 540 };
+	__u64 pfns[PAGES], held_pfns[HELD];
+	struct nodm_watched seen;
+	struct nodm_check res;
+	struct nodm_file f;
+	int i;
+
+	fill(_metadata, self->probe, &f, &variant->kind, PAGES, self->seed, pfns);
+	for (i = 0; i < HELD; i++)
+		held_pfns[i] = nodm_hold(self->probe, f.fd, held[i]);
+	nodm_close(&f);
+
+	/* Long enough for any worker to have had its turn, more than once. */
+	usleep(1500000);
+	nodm_check_pfns(self->probe, held_pfns, HELD, NULL, self->seed, &res);
+	EXPECT_EQ(res.mapped, 0);
+	EXPECT_EQ(res.readable, 0);
+	EXPECT_EQ(nodm_scan(self->probe, self->seed, NULL), 0);
+
+	nodm_watch(self->probe, nodm_other_cpu(), held_pfns, HELD, self->seed,
+		   NODM_WATCH_PRESENT);
+	nodm_put(self->probe);
+	EXPECT_EQ(nodm_wait_restored(self->probe, pfns, PAGES), 0);
+	nodm_watch_stop(self->probe, &seen);
+	EXPECT_GT(seen.reads, 0);
+	EXPECT_EQ(seen.hits, 0);
+	EXPECT_EQ(nodm_scan(self->probe, self->seed, NULL), 0);
+}
+
+/* The same, but the file stays, and gets another page in the same place. */
+TEST_F(hole, held_page)
+{
+	enum { PAGES = 16, HELD = 5 };
+	__u64 pfns[PAGES], held;
+	struct nodm_check res;
+	struct nodm_file f;
+
+	fill(_metadata, self->probe, &f, &variant->kind, PAGES, self->seed, pfns);
+	held = nodm_hold(self->probe, f.fd, HELD);
+	ASSERT_EQ(held, pfns[HELD]);
+	ASSERT_EQ(nodm_punch(&f, HELD * NODM_PAGE, NODM_PAGE), 0);
+	EXPECT_EQ(nodm_nonzero(f.map + HELD * NODM_PAGE, NODM_PAGE), 0);
+	nodm_check_file(self->probe, f.fd, 0, PAGES, pfns, NULL, &res);
+	EXPECT_EQ(res.present, PAGES);
+	EXPECT_EQ(res.mapped, 0);
+	EXPECT_NE(pfns[HELD], held);
+
+	/* The rest of its block may be kept back, as that returns as a whole. */
+	nodm_close(&f);
+	usleep(300000);
+	nodm_check_pfns(self->probe, &held, 1, NULL, self->seed, &res);
+	EXPECT_EQ(res.mapped, 0);
+	nodm_put(self->probe);
+	EXPECT_EQ(nodm_wait_restored(self->probe, pfns, PAGES), 0);
+	EXPECT_EQ(nodm_wait_restored(self->probe, &held, 1), 0);
+	EXPECT_EQ(nodm_scan(self->probe, self->seed, NULL), 0);
+}
+
+/* Ask for pages to be evicted in every way there is. */
+static void expect_unevictable(struct __test_metadata *_metadata, int probe,
+			       int fd, size_t pages)
+{
+	__u64 *pfns = calloc(pages, sizeof(*pfns));
+	__u64 *later = calloc(pages, sizeof(*pfns));
+	struct nodm_check res;
+
+	nodm_check_file(probe, fd, 0, pages, pfns, NULL, &res);
+	ASSERT_EQ(nodm_write_file("/proc/sys/vm/drop_caches", "3\n"), 0);
+	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+	EXPECT_LT(nodm_soft_offline(probe, pfns[pages / 2]), 0);
+	EXPECT_LT(nodm_soft_offline(probe, pfns[pages - 1]), 0);
+
+	nodm_check_file(probe, fd, 0, pages, later, NULL, &res);
+	EXPECT_EQ(res.present, pages);
+	EXPECT_EQ(res.mapped, 0);
+	EXPECT_EQ(memcmp(pfns, later, pages * sizeof(*pfns)), 0);
+	free(pfns);
+	free(later);
+}
+
+/*
+ * The file holds the only copy of its pages, though none of them is dirty, and
+ * none is mapped at the moment.
+ */
+TEST_F(leave, no_eviction)
+{
+	enum { PAGES = 64, CLEAN = 32 };
+	struct nodm_file f;
+
+	ASSERT_EQ(nodm_open(&f, &variant->kind, PAGES * NODM_PAGE), 0);
+	ASSERT_EQ(nodm_populate(&f), 0);
+	/* munmap() would make all of it dirty that was written to. */
+	nodm_secret_write(f.map, CLEAN * NODM_PAGE, self->seed);
+	ASSERT_EQ(munmap(f.map, f.size), 0);
+
+	expect_unevictable(_metadata, self->probe, f.fd, PAGES);
+	f.map = mmap(NULL, f.size, PROT_READ | PROT_WRITE, MAP_SHARED, f.fd, 0);
+	ASSERT_NE(f.map, MAP_FAILED);
+	EXPECT_EQ(nodm_secret_differs(f.map, CLEAN * NODM_PAGE, self->seed), 0);
+	EXPECT_EQ(nodm_nonzero(f.map + CLEAN * NODM_PAGE,
+			       (PAGES - CLEAN) * NODM_PAGE), 0);
+	EXPECT_EQ(nodm_scan(self->probe, self->seed, NULL), 0);
+	nodm_close(&f);
+}
+
+/* The books are balanced afterwards. */
+TEST_F(leave, counters)
+{
+	const size_t size = MIB(24), pages = size / NODM_PAGE;
+	const uint64_t noise_kb = MIB(6) / 1024;
+	__u64 *pfns = calloc(pages, sizeof(*pfns));
+	struct nodm_direct_map before, after;
+	uint64_t free_kb, now_kb;
+	struct nodm_check res;
+	struct nodm_file f;
+	int round;
+
+	nodm_compact();
+	for (round = 0; round < 2; round++) {
+		nodm_direct_map(&before);
+		free_kb = nodm_free_kb();
+
+		ASSERT_EQ(nodm_open(&f, &variant->kind, size), 0);
+		nodm_secret_write(f.map, f.size, self->seed);
+		nodm_check_file(self->probe, f.fd, 0, pages, pfns, NULL, &res);
+		EXPECT_EQ(res.present, pages);
+		EXPECT_EQ(res.mapped, 0);
+		EXPECT_GE(nodm_missing(self->probe), self->missing + pages);
+		nodm_close(&f);
+
+		EXPECT_EQ(nodm_wait_restored(self->probe, pfns, pages), 0);
+		nodm_direct_map(&after);
+		EXPECT_EQ(before.kb[0] + before.kb[1] + before.kb[2],
+			  after.kb[0] + after.kb[1] + after.kb[2]);
+		EXPECT_TRUE(nodm_wait((now_kb = nodm_free_kb(),
+				       now_kb + noise_kb >= free_kb)))
+			TH_LOG("%llu kB free before, %llu kB after",
+			       (unsigned long long)free_kb,
+			       (unsigned long long)now_kb);
+	}
+	free(pfns);
+}
+
+/* Memory that only a guest could write to. */
+TEST(private_memory)
+{
+	enum { PAGES = 512 + 16, HOLE_PAGES = 200, WATCHED = 16 };
+	const struct nodm_kind kind = NODM_PROTECTED;
+	__u64 pfns[PAGES], watched[WATCHED];
+	struct nodm_watched seen;
+	struct nodm_check res;
+	struct nodm_guest g;
+	uint64_t missing;
+	int probe, i;
+
+	nodm_pin(0);
+	probe = nodm_probe_open();
+	missing = nodm_missing(probe);
+	ASSERT_EQ(nodm_guest_open(&g, &kind, PAGES * NODM_PAGE), 0);
+	ASSERT_EQ(nodm_guest_run(&g, NODM_GUEST_WRITE, 0, g.file.size), 0);
+	nodm_check_file(probe, g.file.fd, 0, PAGES, pfns, NULL, &res);
+	ASSERT_EQ(res.present, PAGES);
+	ASSERT_EQ(res.mapped, 0);
+
+	/* KVM maps pages without a reference: nothing but a rule keeps them. */
+	expect_unevictable(_metadata, probe, g.file.fd, PAGES);
+	EXPECT_EQ(nodm_guest_run(&g, NODM_GUEST_VERIFY, 0, g.file.size), 0);
+
+	for (i = 0; i < WATCHED; i++)
+		watched[i] = pfns[i * HOLE_PAGES / WATCHED];
+	nodm_watch(probe, nodm_other_cpu(), watched, WATCHED, g.seed,
+		   NODM_WATCH_PRESENT);
+	ASSERT_EQ(nodm_punch(&g.file, 0, HOLE_PAGES * NODM_PAGE), 0);
+	nodm_check_file(probe, g.file.fd, HOLE_PAGES, PAGES - HOLE_PAGES, NULL,
+			NULL, &res);
+	EXPECT_EQ(res.present, PAGES - HOLE_PAGES);
+	EXPECT_EQ(res.mapped, 0);
+	EXPECT_EQ(nodm_guest_run(&g, NODM_GUEST_ZERO, 0, HOLE_PAGES * NODM_PAGE),
+		  0);
+	EXPECT_EQ(nodm_guest_run(&g, NODM_GUEST_VERIFY, HOLE_PAGES * NODM_PAGE,
+				 (PAGES - HOLE_PAGES) * NODM_PAGE), 0);
+	EXPECT_EQ(nodm_scan(probe, g.seed, NULL), 0);
+
+	nodm_guest_close(&g);
+	EXPECT_EQ(nodm_wait_restored(probe, pfns, PAGES), 0);
+	nodm_watch_stop(probe, &seen);
+	EXPECT_GT(seen.reads, 0);
+	EXPECT_EQ(seen.hits, 0);
+	EXPECT_EQ(nodm_scan(probe, g.seed, NULL), 0);
+	EXPECT_EQ(nodm_wait_missing(probe, missing), 0);
+	close(probe);
+}
+
+/* Kill the VMM at any point: populating, running the guest, making holes. */
+TEST(killed)
+{
+	const struct nodm_kind kind = NODM_PROTECTED;
+	struct nodm_direct_map before, after;
+	const size_t size = MIB(6);
+	uint64_t missing;
+	int probe, round;
+	unsigned int us;
+	pid_t pid;
+
+	probe = nodm_probe_open();
+	missing = nodm_missing(probe);
+	nodm_direct_map(&before);
+
+	for (round = 0; round < 16; round++) {
+		pid = fork();
+		ASSERT_GE(pid, 0);
+		if (!pid) {
+			struct nodm_guest g;
+
+			if (nodm_guest_open(&g, &kind, size))
+				_exit(1);
+			for (;;) {
+				nodm_guest_run(&g, NODM_GUEST_WRITE, 0, size);
+				nodm_punch(&g.file, 0, size / 2);
+				nodm_populate(&g.file);
+				nodm_punch(&g.file, size / 4, size);
+			}
+		}
+		/* The guest is up after some 30 ms under emulation. */
+		us = 5000 + round * round * 2500;
+		usleep(us);
+		ASSERT_EQ(waitpid(pid, NULL, WNOHANG), 0);
+		kill(pid, SIGKILL);
+		ASSERT_EQ(waitpid(pid, NULL, 0), pid);
+	}
+
+	EXPECT_EQ(nodm_wait_missing(probe, missing), 0);
+	nodm_direct_map(&after);
+	EXPECT_EQ(before.kb[0] + before.kb[1] + before.kb[2],
+		  after.kb[0] + after.kb[1] + after.kb[2]);
+	close(probe);
+}
+
+int main(int argc, char **argv)
+{
+	nodm_require(argv[0], NODM_NEED_PROBE | NODM_NEED_FLAG |
+			      NODM_NEED_TWO_CPUS);
+	return test_harness_run(argc, argv);
+}

@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Rules R1 and R2: a page in the page cache of such a file has no direct map
+ * entry in the page tables nor in any TLB, however it got there, and whoever
+ * sees it first sees zeroes.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "kselftest_harness.h"
+#include "nodm_guest.h"
+
+#undef TEST_TIMEOUT_DEFAULT
+#define TEST_TIMEOUT_DEFAULT	300
+
+/*
+ * Before anything else: does the probe see what it is believed to see?  A block
+ * of the probe's own is removed without a flush, while a thread on another CPU
+ * reads it.
+ */
+TEST(probe_sees_tables_and_tlbs)
+{
+	__u64 pfns[16], first;
+	struct nodm_watched seen;
+	struct nodm_check res;
+	int probe, i, ret;
+	__u8 marks[16];
+
+	nodm_pin(0);
+	probe = nodm_probe_open();
+	ret = nodm_own(probe, NODM_OWN_ALLOC, &first);
+	if (ret == -EOPNOTSUPP)
+		SKIP(return, "the module can't find set_direct_map_valid_noflush()");
+	ASSERT_EQ(ret, 0);
+	for (i = 0; i < 16; i++) {
+		pfns[i] = first + 16 * i + i;
+		marks[i] = 1;
+	}
+
+	nodm_check_pfns(probe, pfns, 16, NULL, 0, &res);
+	EXPECT_EQ(res.mapped, 16);
+	EXPECT_EQ(res.readable, 16);
+	EXPECT_EQ(res.nonzero, 0);
+
+	nodm_watch(probe, nodm_other_cpu(), pfns, 16, 0, 0);
+	ASSERT_EQ(nodm_own(probe, NODM_OWN_REMOVE, NULL), 0);
+	nodm_arm(probe, marks, 16);
+	nodm_watch_stop(probe, &seen);
+	nodm_check_pfns(probe, pfns, 16, NULL, 0, &res);
+	EXPECT_EQ(res.mapped, 0);
+	EXPECT_GT(seen.stale, 0)
+		TH_LOG("a TLB entry that was not flushed went unnoticed");
+
+	ASSERT_EQ(nodm_own(probe, NODM_OWN_FLUSH, NULL), 0);
+	nodm_watch(probe, nodm_other_cpu(), pfns, 16, 0, 0);
+	nodm_arm(probe, marks, 16);
+	nodm_watch_stop(probe, &seen);
+	EXPECT_EQ(seen.stale, 0);
+	EXPECT_GT(seen.faults, 0);
+	nodm_check_pfns(probe, pfns, 16, NULL, 0, &res);
+	EXPECT_EQ(res.readable, 0);
+
+	ASSERT_EQ(nodm_own(probe, NODM_OWN_FREE, NULL), 0);
+	nodm_check_pfns(probe, pfns, 16, NULL, 0, &res);
+	EXPECT_EQ(res.mapped, 16);
+	close(probe);
+}
+
+/* ... and does the search find a secret, in ordinary memory? */
+TEST(probe_finds_a_secret)
+{
+	uint64_t seed = nodm_seed();
+	struct nodm_scan scan;
+	int probe, i;
+	char *mem;
+
+	probe = nodm_probe_open();
+	EXPECT_EQ(nodm_scan(probe, seed, &scan), 0);
+	EXPECT_GT(scan.scanned, 0);
+
+	mem = aligned_alloc(NODM_PAGE, 4 * NODM_PAGE);
+	nodm_secret_write(mem, 4 * NODM_PAGE, seed);
+	EXPECT_EQ(nodm_scan(probe, seed, NULL), 4);
+
+	/* A torn one is none, a single one is, wherever it lies. */
+	memset(mem, 0, 4 * NODM_PAGE);
+	nodm_secret_write(mem + 2048, 56, seed);
+	EXPECT_EQ(nodm_scan(probe, seed, NULL), 0);
+	for (i = 0; i < 4; i++)
+		nodm_secret_write(mem + i * (NODM_PAGE + 24), 64, seed);
+	EXPECT_EQ(nodm_scan(probe, seed, NULL), 4);
+	memset(mem, 0, 4 * NODM_PAGE);
+	close(probe);
+}
+
+/*
+ * Fixtures by what can be done with a file: all can be populated, some can be
+ * mapped by the host, some can be given to a guest.
+ */
+#define PRESENCE_FIXTURE(name)						\
+	FIXTURE(name) {							\
+		int probe;						\
+		uint64_t missing;					\
+	};								\
+	FIXTURE_VARIANT(name) {						\
+		struct nodm_kind kind;					\
+	};								\
+	FIXTURE_SETUP(name)						\
+	{								\
+		nodm_pin(0);						\
+		self->probe = nodm_probe_open();			\
+		self->missing = nodm_missing(self->probe);		\
+	}								\
+	/* Whatever a test did, its pages are back with its files gone. */ \
+	FIXTURE_TEARDOWN(name)						\
+	{								\
+		EXPECT_EQ(nodm_wait_missing(self->probe, self->missing), 0); \
+		close(self->probe);					\
+	}
+
+#define KIND(fixture, name, init)					\
+	FIXTURE_VARIANT_ADD(fixture, name) { .kind = init }
+
+#define PROTECTED_MMAP	NODM_GMEM(KVM_X86_SW_PROTECTED_VM, GUEST_MEMFD_FLAG_MMAP)
+
+PRESENCE_FIXTURE(any);
+KIND(any, secretmem, NODM_SECRETMEM);
+KIND(any, plain, NODM_GMEM(KVM_X86_DEFAULT_VM, 0));
+KIND(any, mmap, NODM_GMEM(KVM_X86_DEFAULT_VM, GUEST_MEMFD_FLAG_MMAP));
+KIND(any, shared, NODM_GMEM(KVM_X86_DEFAULT_VM, GUEST_MEMFD_FLAG_INIT_SHARED));
+KIND(any, mmap_shared, NODM_MMAP_SHARED);
+KIND(any, protected, NODM_PROTECTED);
+KIND(any, protected_mmap, PROTECTED_MMAP);
+
+PRESENCE_FIXTURE(mapped);
+KIND(mapped, secretmem, NODM_SECRETMEM);
+KIND(mapped, mmap_shared, NODM_MMAP_SHARED);
+
+PRESENCE_FIXTURE(guest);
+KIND(guest, mmap_shared, NODM_MMAP_SHARED);
+KIND(guest, protected, NODM_PROTECTED);
+KIND(guest, protected_mmap, PROTECTED_MMAP);
+
+#define expect_gone(probe, fd, index, count)				\
+do {									\
+	struct nodm_check __res;					\
+									\
+	nodm_check_file(probe, fd, index, count, NULL, NULL, &__res);	\
+	EXPECT_EQ(__res.present, count);				\
+	EXPECT_EQ(__res.mapped, 0);					\
+	EXPECT_EQ(__res.readable, 0);					\
+} while (0)
+
+/* All at once.  An odd number of pages exercises blocks that are used in part. */
+TEST_F(any, populate)
+{
+	const size_t size = MIB(4) + 5 * NODM_PAGE;
+	struct nodm_file f;
+
+	ASSERT_EQ(nodm_open(&f, &variant->kind, size), 0);
+	ASSERT_EQ(nodm_populate(&f), 0);
+	expect_gone(self->probe, f.fd, 0, size / NODM_PAGE);
+	EXPECT_GE(nodm_missing(self->probe), self->missing + size / NODM_PAGE);
+	nodm_close(&f);
+}
+
+/* One by one, as a user faults them in, in no particular order. */
+TEST_F(mapped, user_fault)
+{
+	const size_t pages = 512 + 7;
+	size_t i, index, nonzero = 0, mapped = 0;
+	struct nodm_check res;
+	struct nodm_file f;
+
+	ASSERT_EQ(nodm_open(&f, &variant->kind, pages * NODM_PAGE), 0);
+	nodm_dirty_memory(MIB(64));
+
+	for (i = 0; i < pages; i++) {
+		index = i * 101 % pages;
+		nonzero += nodm_nonzero(f.map + index * NODM_PAGE, NODM_PAGE);
+		nodm_check_file(self->probe, f.fd, index, 1, NULL, NULL, &res);
+		mapped += res.mapped + res.readable;
+	}
+	EXPECT_EQ(nonzero, 0);
+	EXPECT_EQ(mapped, 0);
+	expect_gone(self->probe, f.fd, 0, pages);
+	nodm_close(&f);
+}
+
+/* As a guest faults them in, and with the guest's secret in them. */
+TEST_F(guest, guest_fault)
+{
+	const size_t size = MIB(2) + 3 * NODM_PAGE;
+	struct nodm_check res;
+	struct nodm_guest g;
+
+	nodm_dirty_memory(MIB(64));
+	ASSERT_EQ(nodm_guest_open(&g, &variant->kind, size), 0);
+
+	/* Part of it was there before the guest came. */
+	ASSERT_EQ(fallocate(g.file.fd, FALLOC_FL_KEEP_SIZE, NODM_BLOCK / 2,
+			    16 * NODM_PAGE), 0);
+	EXPECT_EQ(nodm_guest_run(&g, NODM_GUEST_ZERO, 0, size), 0);
+	expect_gone(self->probe, g.file.fd, 0, size / NODM_PAGE);
+
+	EXPECT_EQ(nodm_guest_run(&g, NODM_GUEST_WRITE, 0, size), 0);
+	expect_gone(self->probe, g.file.fd, 0, size / NODM_PAGE);
+	EXPECT_EQ(nodm_scan(self->probe, g.seed, NULL), 0);
+	EXPECT_EQ(nodm_guest_run(&g, NODM_GUEST_VERIFY, 0, size), 0);
+	if (g.file.map)
+		EXPECT_EQ(nodm_secret_differs(g.file.map, size, g.seed), 0);
+
+	/* A hole reads as zero, and what comes in its place is gone, too. */
+	ASSERT_EQ(nodm_punch(&g.file, 8 * NODM_PAGE, 16 * NODM_PAGE), 0);
+	nodm_check_file(self->probe, g.file.fd, 8, 16, NULL, NULL, &res);
+	EXPECT_EQ(res.present, 0);
+	EXPECT_EQ(nodm_guest_run(&g, NODM_GUEST_ZERO, 8 * NODM_PAGE,
+				 16 * NODM_PAGE), 0);
+	expect_gone(self->probe, g.file.fd, 0, size / NODM_PAGE);
+	EXPECT_EQ(nodm_guest_run(&g, NODM_GUEST_VERIFY, 0, 8 * NODM_PAGE), 0);
+	nodm_guest_close(&g);
+}
+
+/*
+ * Another CPU reads pages again and again, so that its TLB has them, while they
+ * enter a file.  Which pages will enter is a guess: those that just left one,
+ * until enough of them have come.
+ */
+TEST_F(any, stale_tlb)
+{
+	enum { WATCHED = 64, ENOUGH = 16, FILES = 24 };
+	const size_t size = MIB(8), pages = size / NODM_PAGE;
+	__u64 watched[WATCHED], *pfns = calloc(pages, sizeof(*pfns));
+	struct nodm_file f, files[FILES];
+	__u8 marks[WATCHED] = {};
+	struct nodm_watched seen;
+	struct nodm_check res;
+	int i, n, armed = 0;
+	size_t j;
+
+	ASSERT_EQ(nodm_open(&f, &variant->kind, size), 0);
+	ASSERT_EQ(nodm_populate(&f), 0);
+	nodm_check_file(self->probe, f.fd, 0, pages, pfns, NULL, &res);
+	nodm_close(&f);
+	ASSERT_EQ(nodm_wait_restored(self->probe, pfns, pages), 0);
+
+	/* Runs of pages, since neighbours don't fight for a place in a TLB. */
+	for (i = 0; i < WATCHED; i++)
+		watched[i] = pfns[i / 16 * (pages / (WATCHED / 16)) + i % 16 + 7];
+
+	nodm_watch(self->probe, nodm_other_cpu(), watched, WATCHED, 0, 0);
+	for (n = 0; n < FILES && armed < ENOUGH; n++) {
+		ASSERT_EQ(nodm_open(&files[n], &variant->kind, size), 0);
+		ASSERT_EQ(nodm_populate(&files[n]), 0);
+		nodm_check_file(self->probe, files[n].fd, 0, pages, pfns, NULL,
+				&res);
+		for (i = 0; i < WATCHED; i++) {
+			for (j = 0; j < pages && !marks[i]; j++)
+				marks[i] = watched[i] == pfns[j];
+		}
+		for (armed = 0, i = 0; i < WATCHED; i++)
+			armed += marks[i];
+		nodm_arm(self->probe, marks, WATCHED);
+	}
+	nodm_watch_stop(self->probe, &seen);
+
+	EXPECT_GE(armed, 1)
+		TH_LOG("none of the watched pages came back");
+	EXPECT_GT(seen.reads, 0);
+	EXPECT_EQ(seen.stale, 0)
+		TH_LOG("pfn %#llx was read behind its removal (%d pages armed)",
+		       (unsigned long long)seen.bad_pfn, armed);
+	while (n--)
+		nodm_close(&files[n]);
+	free(pfns);
+}
+
+int main(int argc, char **argv)
+{
+	nodm_require(argv[0], NODM_NEED_PROBE | NODM_NEED_FLAG |
+			      NODM_NEED_TWO_CPUS);
+	return test_harness_run(argc, argv);
+}

@@ -1,0 +1,951 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A witness for what the direct map holds.
+ *
+ * Tests must not believe what the kernel under test says about its own direct
+ * map, so this module looks for itself: at the page tables, and with reads that
+ * may fault from every CPU, which tell whether a TLB still knows an entry that
+ * the page tables no longer have.
+ */
+#include <linux/atomic.h>
+#include <linux/capability.h>
+#include <linux/delay.h>
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/kprobes.h>
+#include <linux/kthread.h>
+#include <linux/miscdevice.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/pagemap.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/smp.h>
+#include <linux/uaccess.h>
+#include <linux/vmalloc.h>
+
+#include <asm/pgtable.h>
+
+#include "nodm_probe.h"
+
+#define BLOCK_PAGES	512u	/* of the 4K pages that a 2M entry maps */
+#define BATCH		256u	/* pages per interrupt: keeps each below a ms */
+#define PAGE_WORDS	(PAGE_SIZE / sizeof(u64))
+
+struct watch {
+	struct task_struct *task;
+	u64 *pfns;
+	u8 *marks;
+	u32 count;
+	u32 flags;
+	u64 inverted[NODM_PATTERN_WORDS];
+	struct nodm_watched seen;
+};
+
+/* One per open file, so that a test that dies leaves nothing behind. */
+struct session {
+	struct mutex lock;
+	struct watch *watch;
+	struct folio *held[NODM_HOLD_MAX];
+	unsigned int nr_held;
+	struct page *own;
+	bool own_removed;
+};
+
+static unsigned long end_pfn(void)
+{
+	return PHYS_PFN(__pa((unsigned long)high_memory - 1)) + 1;
+}
+
+/*
+ * The page table's view.  Interrupts are off because the kernel frees page
+ * tables of the direct map, when it collapses them, after a flush which waits
+ * for all CPUs.
+ */
+static unsigned int direct_map_level(unsigned long pfn, bool *present)
+{
+	unsigned int level = 0;
+	unsigned long flags;
+	pte_t *pte;
+
+	local_irq_save(flags);
+	pte = lookup_address((unsigned long)pfn_to_kaddr(pfn), &level);
+	*present = pte && (pte_flags(READ_ONCE(*pte)) & _PAGE_PRESENT);
+	local_irq_restore(flags);
+
+	return pte ? level : 0;
+}
+
+static bool readable(unsigned long pfn)
+{
+	u64 word;
+
+	/* The last word, because it is the last one that zeroing reaches. */
+	return !copy_from_kernel_nofault(&word, pfn_to_kaddr(pfn) + PAGE_SIZE -
+					 sizeof(word), sizeof(word));
+}
+
+/*
+ * Look for the pattern in place: a copy would be found by the next search, and
+ * would take twice as long.  Returns false if the page can't be read.
+ */
+static bool look(unsigned long pfn, unsigned int first, const u64 *inverted,
+		 bool *nonzero, bool *hit)
+{
+	u64 *word = (u64 *)pfn_to_kaddr(pfn);
+	unsigned int i, j;
+	u64 value;
+
+	*nonzero = false;
+	*hit = false;
+
+	pagefault_disable();
+	for (i = first; i < PAGE_WORDS; i++) {
+		__get_kernel_nofault(&value, word + i, u64, fault);
+		if (!value)
+			continue;
+		*nonzero = true;
+		if (~value != inverted[0] ||
+		    i + NODM_PATTERN_WORDS > PAGE_WORDS)
+			continue;
+		for (j = 1; j < NODM_PATTERN_WORDS; j++) {
+			__get_kernel_nofault(&value, word + i + j, u64, fault);
+			if (~value != inverted[j])
+				break;
+		}
+		if (j == NODM_PATTERN_WORDS) {
+			*hit = true;
+			break;
+		}
+	}
+	pagefault_enable();
+	return true;
+
+fault:
+	pagefault_enable();
+	return false;
+}
+
+/* NODM_IOC_CHECK */
+
+struct batch {
+	u64 pfns[BATCH];
+	u32 states[BATCH];
+	/* Written by all CPUs, with the same value: no need to be atomic. */
+	u8 readable[BATCH];
+	struct folio *folios[BATCH];
+	unsigned int nr;
+};
+
+static void read_batch(void *data)
+{
+	struct batch *batch = data;
+	unsigned int i;
+
+	for (i = 0; i < batch->nr; i++) {
+		if ((batch->states[i] & NODM_PRESENT) &&
+		    readable(batch->pfns[i]))
+			WRITE_ONCE(batch->readable[i], 1);
+	}
+}
+
+static void check_batch(struct batch *batch, struct nodm_check *arg)
+{
+	bool present, nonzero, hit;
+	unsigned int i, level;
+	struct page *page;
+	u32 state;
+
+	memset(batch->readable, 0, sizeof(batch->readable));
+	on_each_cpu(read_batch, batch, 1);
+
+	for (i = 0; i < batch->nr; i++) {
+		state = batch->states[i];
+		if (!(state & NODM_PRESENT))
+			continue;
+
+		level = direct_map_level(batch->pfns[i], &present);
+		state |= level << 8;
+		if (present)
+			state |= NODM_MAPPED;
+		if (batch->readable[i])
+			state |= NODM_READABLE;
+		if ((arg->flags & NODM_CHECK_CONTENTS) && batch->readable[i] &&
+		    look(batch->pfns[i], 0, arg->inverted, &nonzero, &hit)) {
+			if (nonzero)
+				state |= NODM_NONZERO;
+			if (hit)
+				state |= NODM_HIT;
+		}
+
+		page = pfn_to_page(batch->pfns[i]);
+		if (PageHWPoison(page))
+			state |= NODM_POISONED;
+		if (!batch->folios[i] && !page_count(page))
+			state |= NODM_FREE;
+		batch->states[i] = state;
+
+		arg->present++;
+		arg->mapped += !!(state & NODM_MAPPED);
+		arg->readable += !!(state & NODM_READABLE);
+		arg->nonzero += !!(state & NODM_NONZERO);
+		arg->hits += !!(state & NODM_HIT);
+		arg->large += (state & NODM_MAPPED) && level > PG_LEVEL_4K;
+	}
+}
+
+static void fill_from_file(struct batch *batch, struct address_space *mapping,
+			   pgoff_t index)
+{
+	struct folio *folio;
+	unsigned int i;
+
+	for (i = 0; i < batch->nr; i++) {
+		batch->states[i] = 0;
+		batch->pfns[i] = 0;
+
+		folio = filemap_get_folio(mapping, index + i);
+		batch->folios[i] = IS_ERR(folio) ? NULL : folio;
+		if (!batch->folios[i])
+			continue;
+
+		batch->states[i] = NODM_PRESENT;
+		batch->pfns[i] = page_to_pfn(folio_file_page(folio, index + i));
+	}
+}
+
+static int fill_from_user(struct batch *batch, u64 __user *pfns)
+{
+	unsigned int i;
+
+	if (copy_from_user(batch->pfns, pfns, batch->nr * sizeof(*pfns)))
+		return -EFAULT;
+
+	for (i = 0; i < batch->nr; i++) {
+		batch->folios[i] = NULL;
+		batch->states[i] = pfn_valid(batch->pfns[i]) &&
+				   batch->pfns[i] < end_pfn() ? NODM_PRESENT : 0;
+	}
+	return 0;
+}
+
+static long do_check(struct nodm_check *arg)
+{
+	u32 __user *states = u64_to_user_ptr(arg->states);
+	u64 __user *pfns = u64_to_user_ptr(arg->pfns);
+	struct file *file = NULL;
+	struct batch *batch;
+	unsigned int i;
+	long ret = 0;
+	u64 done;
+
+	if (arg->flags & ~NODM_CHECK_CONTENTS)
+		return -EINVAL;
+	if (arg->fd < 0 && !arg->pfns)
+		return -EINVAL;
+
+	batch = kvzalloc(sizeof(*batch), GFP_KERNEL);
+	if (!batch)
+		return -ENOMEM;
+
+	if (arg->fd >= 0) {
+		file = fget(arg->fd);
+		if (!file) {
+			kvfree(batch);
+			return -EBADF;
+		}
+	}
+
+	arg->present = arg->mapped = arg->readable = 0;
+	arg->nonzero = arg->hits = arg->large = 0;
+
+	for (done = 0; done < arg->count && !ret; done += batch->nr) {
+		batch->nr = min_t(u64, BATCH, arg->count - done);
+		if (file)
+			fill_from_file(batch, file->f_mapping, arg->index + done);
+		else
+			ret = fill_from_user(batch, pfns + done);
+		if (ret)
+			break;
+
+		check_batch(batch, arg);
+
+		for (i = 0; i < batch->nr; i++) {
+			if (batch->folios[i])
+				folio_put(batch->folios[i]);
+		}
+
+		if (file && arg->pfns &&
+		    copy_to_user(pfns + done, batch->pfns,
+				 batch->nr * sizeof(*pfns)))
+			ret = -EFAULT;
+		if (states && copy_to_user(states + done, batch->states,
+					   batch->nr * sizeof(*states)))
+			ret = -EFAULT;
+		if (fatal_signal_pending(current))
+			ret = -EINTR;
+		cond_resched();
+	}
+
+	if (file)
+		fput(file);
+	kvfree(batch);
+	return ret;
+}
+
+/* NODM_IOC_MAP */
+
+static long do_map(struct nodm_map *arg)
+{
+	u64 __user *bitmap = u64_to_user_ptr(arg->bitmap);
+	u8 __user *levels = u64_to_user_ptr(arg->levels);
+	u64 words[BLOCK_PAGES / 64], pfn, end;
+	unsigned int i, level, nr;
+	bool present;
+	u8 first;
+
+	arg->end = end_pfn();
+	arg->missing = 0;
+	end = arg->count ? min(arg->start + arg->count, arg->end) : arg->end;
+	if (arg->start % BLOCK_PAGES)
+		return -EINVAL;
+
+	for (pfn = arg->start; pfn < end; pfn += BLOCK_PAGES) {
+		nr = min_t(u64, BLOCK_PAGES, end - pfn);
+		memset(words, 0, sizeof(words));
+		first = 0;
+
+		for (i = 0; i < nr; i++) {
+			level = direct_map_level(pfn + i, &present);
+			if (!i)
+				first = level;
+			if (level > PG_LEVEL_4K) {
+				if (present)
+					memset(words, 0xff, sizeof(words));
+				else if (pfn_valid(pfn))
+					arg->missing += nr;
+				break;
+			}
+			if (present)
+				words[i / 64] |= 1ull << (i % 64);
+			else if (pfn_valid(pfn + i))
+				arg->missing++;
+		}
+
+		if (bitmap && copy_to_user(bitmap + (pfn - arg->start) / 64,
+					   words, DIV_ROUND_UP(nr, 64) * 8))
+			return -EFAULT;
+		if (levels && put_user(first, levels + (pfn - arg->start) /
+					      BLOCK_PAGES))
+			return -EFAULT;
+		cond_resched();
+	}
+	return 0;
+}
+
+/* NODM_IOC_SCAN */
+
+/*
+ * Wherever a pattern of 8 words lies, one of them is at a multiple of 8 words:
+ * look only there, for any word of the pattern.
+ */
+static bool find(unsigned long pfn, const u64 *inverted, u64 filter)
+{
+	u64 *word = (u64 *)pfn_to_kaddr(pfn);
+	unsigned int i, j, k;
+	bool found = false;
+	u64 value;
+
+	pagefault_disable();
+	for (i = 0; i < PAGE_WORDS; i += NODM_PATTERN_WORDS) {
+		__get_kernel_nofault(&value, word + i, u64, fault);
+		if (!(filter >> (value & 63) & 1))
+			continue;
+		for (j = 0; j < NODM_PATTERN_WORDS && ~value != inverted[j]; j++)
+			;
+		if (j == NODM_PATTERN_WORDS || j > i ||
+		    i - j + NODM_PATTERN_WORDS > PAGE_WORDS)
+			continue;
+		for (k = 0; k < NODM_PATTERN_WORDS; k++) {
+			__get_kernel_nofault(&value, word + i - j + k, u64, fault);
+			if (~value != inverted[k])
+				break;
+		}
+		if (k == NODM_PATTERN_WORDS) {
+			found = true;
+			break;
+		}
+	}
+fault:
+	pagefault_enable();
+	return found;
+}
+
+static long do_scan(struct nodm_scan *arg)
+{
+	u64 pfn, end = end_pfn(), filter = 0;
+	unsigned int i, level = 0;
+	bool present = false;
+
+	if (arg->count)
+		end = min(arg->start + arg->count, end);
+	for (i = 0; i < NODM_PATTERN_WORDS; i++)
+		filter |= 1ull << (~arg->inverted[i] & 63);
+
+	arg->scanned = 0;
+	arg->found = 0;
+	memset(arg->pfns, 0, sizeof(arg->pfns));
+
+	for (pfn = arg->start; pfn < end; pfn++) {
+		if (!(pfn % BLOCK_PAGES)) {
+			if (fatal_signal_pending(current))
+				return -EINTR;
+			cond_resched();
+		}
+		/* The legacy video memory below 1M is a device. */
+		if (pfn >= PHYS_PFN(0xa0000) && pfn < PHYS_PFN(0x100000))
+			continue;
+		if (!pfn_valid(pfn))
+			continue;
+
+		/* A fault costs more than a look at the page table. */
+		if (level <= PG_LEVEL_4K || !(pfn % BLOCK_PAGES))
+			level = direct_map_level(pfn, &present);
+		if (!present)
+			continue;
+
+		arg->scanned++;
+		if (find(pfn, arg->inverted, filter)) {
+			if (arg->found < ARRAY_SIZE(arg->pfns))
+				arg->pfns[arg->found] = pfn;
+			arg->found++;
+		}
+	}
+	return 0;
+}
+
+/* NODM_IOC_WATCH, NODM_IOC_ARM, NODM_IOC_STOP */
+
+static void watch_bad(struct watch *w, u64 pfn, u64 *counter)
+{
+	if (!w->seen.stale && !w->seen.hits)
+		w->seen.bad_pfn = pfn;
+	(*counter)++;
+}
+
+static int watch_fn(void *data)
+{
+	struct watch *w = data;
+	bool present, nonzero, hit, mark;
+	u32 i;
+
+	while (!kthread_should_stop()) {
+		for (i = 0; i < w->count; i++) {
+			/* Before the read, which must be the later one. */
+			mark = smp_load_acquire(&w->marks[i]);
+
+			present = true;
+			if (w->flags & NODM_WATCH_PRESENT)
+				direct_map_level(w->pfns[i], &present);
+
+			/* Zeroing reaches the end of a page last. */
+			if (!present ||
+			    !look(w->pfns[i], PAGE_WORDS - NODM_PATTERN_WORDS,
+				  w->inverted, &nonzero, &hit)) {
+				w->seen.faults++;
+				continue;
+			}
+			w->seen.reads++;
+			if (mark)
+				watch_bad(w, w->pfns[i], &w->seen.stale);
+			if (hit)
+				watch_bad(w, w->pfns[i], &w->seen.hits);
+		}
+		WRITE_ONCE(w->seen.loops, w->seen.loops + 1);
+		cond_resched();
+	}
+	return 0;
+}
+
+static void watch_free(struct watch *w)
+{
+	kvfree(w->pfns);
+	kvfree(w->marks);
+	kfree(w);
+}
+
+static long do_watch(struct session *s, const struct nodm_watch *arg)
+{
+	struct watch *w;
+	long ret;
+	u32 i;
+
+	if (s->watch)
+		return -EBUSY;
+	if (!arg->count || arg->count > NODM_WATCH_MAX || arg->cpu >= nr_cpu_ids ||
+	    !cpu_online(arg->cpu) || (arg->flags & ~NODM_WATCH_PRESENT))
+		return -EINVAL;
+
+	w = kzalloc_obj(*w);
+	if (!w)
+		return -ENOMEM;
+	w->count = arg->count;
+	w->flags = arg->flags;
+	memcpy(w->inverted, arg->inverted, sizeof(w->inverted));
+	w->marks = kvcalloc(w->count, sizeof(*w->marks), GFP_KERNEL);
+	w->pfns = kvcalloc(w->count, sizeof(*w->pfns), GFP_KERNEL);
+	ret = -ENOMEM;
+	if (!w->marks || !w->pfns)
+		goto err;
+	ret = -EFAULT;
+	if (copy_from_user(w->pfns, u64_to_user_ptr(arg->pfns),
+			   w->count * sizeof(*w->pfns)))
+		goto err;
+	ret = -EINVAL;
+	for (i = 0; i < w->count; i++) {
+		if (!pfn_valid(w->pfns[i]) || w->pfns[i] >= end_pfn())
+			goto err;
+	}
+
+	w->task = kthread_create(watch_fn, w, "nodm_watch/%u", arg->cpu);
+	if (IS_ERR(w->task)) {
+		ret = PTR_ERR(w->task);
+		goto err;
+	}
+	kthread_bind(w->task, arg->cpu);
+	s->watch = w;
+	wake_up_process(w->task);
+
+	/* A watch that has not begun proves nothing. */
+	while (READ_ONCE(w->seen.loops) < 2 && !fatal_signal_pending(current))
+		usleep_range(100, 1000);
+	return 0;
+
+err:
+	watch_free(w);
+	return ret;
+}
+
+static long do_arm(struct session *s, const struct nodm_arm *arg)
+{
+	struct watch *w = s->watch;
+	u64 loops;
+	u8 *marks;
+	u32 i;
+
+	if (!w || arg->count != w->count)
+		return -EINVAL;
+
+	marks = kvmalloc(w->count, GFP_KERNEL);
+	if (!marks)
+		return -ENOMEM;
+	if (copy_from_user(marks, u64_to_user_ptr(arg->marks), w->count)) {
+		kvfree(marks);
+		return -EFAULT;
+	}
+
+	for (i = 0; i < w->count; i++)
+		smp_store_release(&w->marks[i], marks[i]);
+	kvfree(marks);
+
+	/* Have all of it seen with and without marks at least once. */
+	loops = READ_ONCE(w->seen.loops);
+	while (READ_ONCE(w->seen.loops) < loops + 2 &&
+	       !fatal_signal_pending(current))
+		usleep_range(100, 1000);
+	return 0;
+}
+
+static long do_stop(struct session *s, struct nodm_watched *arg)
+{
+	struct watch *w = s->watch;
+
+	if (!w)
+		return -EINVAL;
+
+	kthread_stop(w->task);
+	if (arg)
+		*arg = w->seen;
+	watch_free(w);
+	s->watch = NULL;
+	return 0;
+}
+
+/* NODM_IOC_HOLD, NODM_IOC_PUT */
+
+static long do_hold(struct session *s, struct nodm_hold *arg)
+{
+	struct folio *folio;
+	struct file *file;
+
+	if (s->nr_held == NODM_HOLD_MAX)
+		return -ENOSPC;
+
+	file = fget(arg->fd);
+	if (!file)
+		return -EBADF;
+	folio = filemap_get_folio(file->f_mapping, arg->index);
+	fput(file);
+	if (IS_ERR(folio))
+		return PTR_ERR(folio);
+
+	arg->pfn = page_to_pfn(folio_file_page(folio, arg->index));
+	s->held[s->nr_held++] = folio;
+	return 0;
+}
+
+static void do_put(struct session *s)
+{
+	while (s->nr_held)
+		folio_put(s->held[--s->nr_held]);
+}
+
+/* NODM_IOC_GUP */
+
+static long do_gup(struct nodm_gup *arg)
+{
+	struct page *pages[NODM_GUP_MAX];
+	unsigned int flags = 0;
+	bool pinned = false;
+	int i;
+
+	if (!arg->nr || arg->nr > NODM_GUP_MAX)
+		return -EINVAL;
+	if (arg->how & NODM_GUP_WRITE)
+		flags |= FOLL_WRITE;
+	if (arg->how & NODM_GUP_LONGTERM)
+		flags |= FOLL_LONGTERM;
+
+	switch (arg->how & NODM_HOW_MASK) {
+	case NODM_GET_FAST_ONLY:
+		arg->ret = get_user_pages_fast_only(arg->addr, arg->nr, flags,
+						    pages);
+		break;
+	case NODM_GET_FAST:
+		arg->ret = get_user_pages_fast(arg->addr, arg->nr, flags, pages);
+		break;
+	case NODM_GET:
+		arg->ret = get_user_pages_unlocked(arg->addr, arg->nr, pages,
+						   flags);
+		break;
+	case NODM_PIN_FAST:
+		arg->ret = pin_user_pages_fast(arg->addr, arg->nr, flags, pages);
+		pinned = true;
+		break;
+	case NODM_PIN:
+		arg->ret = pin_user_pages_unlocked(arg->addr, arg->nr, pages,
+						   flags);
+		pinned = true;
+		break;
+	default:
+		return -EINVAL;
+	}
+
+	for (i = 0; i < arg->ret; i++) {
+		if (pinned)
+			unpin_user_page(pages[i]);
+		else
+			put_page(pages[i]);
+	}
+	return 0;
+}
+
+/* NODM_IOC_FLUSHES */
+
+static atomic64_t flushes_direct, flushes_other, flushes_all, flushes_cpa;
+
+static int on_flush_range(struct kprobe *p, struct pt_regs *regs)
+{
+	unsigned long start = regs_get_kernel_argument(regs, 0);
+
+	if (start >= PAGE_OFFSET && start < (unsigned long)high_memory)
+		atomic64_inc(&flushes_direct);
+	else
+		atomic64_inc(&flushes_other);
+	return 0;
+}
+
+static int on_flush_all(struct kprobe *p, struct pt_regs *regs)
+{
+	atomic64_inc(&flushes_all);
+	return 0;
+}
+
+static int on_flush_cpa(struct kprobe *p, struct pt_regs *regs)
+{
+	atomic64_inc(&flushes_cpa);
+	return 0;
+}
+
+static struct kprobe probes[] = {
+	{ .symbol_name = "flush_tlb_kernel_range", .pre_handler = on_flush_range },
+	{ .symbol_name = "flush_tlb_all", .pre_handler = on_flush_all },
+	{ .symbol_name = "__cpa_flush_tlb", .pre_handler = on_flush_cpa },
+};
+
+static u32 probed;
+
+static void do_flushes(struct nodm_flushes *arg)
+{
+	bool reset = arg->reset;
+
+	arg->probed = probed;
+	arg->direct = reset ? atomic64_xchg(&flushes_direct, 0) :
+			      atomic64_read(&flushes_direct);
+	arg->other = reset ? atomic64_xchg(&flushes_other, 0) :
+			     atomic64_read(&flushes_other);
+	arg->all = reset ? atomic64_xchg(&flushes_all, 0) :
+			   atomic64_read(&flushes_all);
+	arg->cpa = reset ? atomic64_xchg(&flushes_cpa, 0) :
+			   atomic64_read(&flushes_cpa);
+}
+
+/* NODM_IOC_OWN */
+
+static int (*set_valid_noflush)(struct page *page, unsigned int nr, bool valid);
+static void (*flush_range)(unsigned long start, unsigned long end);
+
+static void own_free(struct session *s)
+{
+	if (!s->own)
+		return;
+
+	/* A block that can't be put back is better leaked. */
+	if (!s->own_removed || !set_valid_noflush(s->own, BLOCK_PAGES, true))
+		__free_pages(s->own, ilog2(BLOCK_PAGES));
+	s->own_removed = false;
+	s->own = NULL;
+}
+
+static long do_own(struct session *s, struct nodm_own *arg)
+{
+	unsigned long addr;
+	int err;
+
+	if (!set_valid_noflush || !flush_range)
+		return -EOPNOTSUPP;
+	if (arg->op == NODM_OWN_ALLOC) {
+		if (s->own)
+			return -EBUSY;
+		s->own = alloc_pages(GFP_KERNEL | __GFP_ZERO | __GFP_NOWARN,
+				     ilog2(BLOCK_PAGES));
+		if (!s->own)
+			return -ENOMEM;
+		arg->pfn = page_to_pfn(s->own);
+		return 0;
+	}
+
+	if (!s->own)
+		return -EINVAL;
+	addr = (unsigned long)page_address(s->own);
+
+	switch (arg->op) {
+	case NODM_OWN_REMOVE:
+		err = set_valid_noflush(s->own, BLOCK_PAGES, false);
+		s->own_removed = true;
+		return err;
+	case NODM_OWN_FLUSH:
+		flush_range(addr, addr + BLOCK_PAGES * PAGE_SIZE);
+		return 0;
+	case NODM_OWN_FREE:
+		own_free(s);
+		return 0;
+	}
+	return -EINVAL;
+}
+
+/* NODM_IOC_SOFT_OFFLINE */
+
+static int (*soft_offline)(unsigned long pfn, int flags);
+
+static long do_soft_offline(struct nodm_soft_offline *arg)
+{
+	if (!soft_offline)
+		return -EOPNOTSUPP;
+	arg->ret = soft_offline(arg->pfn, 0);
+	return 0;
+}
+
+/*
+ * None of these is exported, and kallsyms_lookup_name() isn't either, but a
+ * kprobe knows where it is.  The rest works without them.
+ */
+static void find_symbols(void)
+{
+	struct kprobe kp = { .symbol_name = "kallsyms_lookup_name" };
+	unsigned long (*lookup)(const char *name);
+
+	if (register_kprobe(&kp))
+		return;
+	unregister_kprobe(&kp);
+
+	lookup = (void *)kp.addr;
+#ifdef CONFIG_X86_KERNEL_IBT
+	/* The probe sits behind ENDBR, where an indirect call must not go. */
+	if (~*((u32 *)kp.addr - 1) == ~0xfa1e0ff3u)
+		lookup = (void *)kp.addr - 4;
+#endif
+	set_valid_noflush = (void *)lookup("set_direct_map_valid_noflush");
+	flush_range = (void *)lookup("flush_tlb_kernel_range");
+	soft_offline = (void *)lookup("soft_offline_page");
+}
+
+/* The device */
+
+static int probe_open(struct inode *inode, struct file *file)
+{
+	struct session *s;
+
+	if (!capable(CAP_SYS_RAWIO))
+		return -EPERM;
+
+	s = kzalloc_obj(*s);
+	if (!s)
+		return -ENOMEM;
+	mutex_init(&s->lock);
+	file->private_data = s;
+	return 0;
+}
+
+static int probe_release(struct inode *inode, struct file *file)
+{
+	struct session *s = file->private_data;
+
+	if (s->watch)
+		do_stop(s, NULL);
+	do_put(s);
+	own_free(s);
+	kfree(s);
+	return 0;
+}
+
+static long probe_ioctl(struct file *file, unsigned int cmd, unsigned long data)
+{
+	struct session *s = file->private_data;
+	void __user *user = (void __user *)data;
+	union {
+		struct nodm_check check;
+		struct nodm_map map;
+		struct nodm_scan scan;
+		struct nodm_watch watch;
+		struct nodm_watched watched;
+		struct nodm_arm arm;
+		struct nodm_hold hold;
+		struct nodm_gup gup;
+		struct nodm_flushes flushes;
+		struct nodm_own own;
+		struct nodm_soft_offline soft_offline;
+	} arg;
+	long ret = 0;
+
+	if (_IOC_SIZE(cmd) > sizeof(arg))
+		return -ENOTTY;
+	if ((_IOC_DIR(cmd) & _IOC_WRITE) &&
+	    copy_from_user(&arg, user, _IOC_SIZE(cmd)))
+		return -EFAULT;
+
+	mutex_lock(&s->lock);
+	switch (cmd) {
+	case NODM_IOC_CHECK:
+		ret = do_check(&arg.check);
+		break;
+	case NODM_IOC_MAP:
+		ret = do_map(&arg.map);
+		break;
+	case NODM_IOC_SCAN:
+		ret = do_scan(&arg.scan);
+		break;
+	case NODM_IOC_WATCH:
+		ret = do_watch(s, &arg.watch);
+		break;
+	case NODM_IOC_ARM:
+		ret = do_arm(s, &arg.arm);
+		break;
+	case NODM_IOC_STOP:
+		ret = do_stop(s, &arg.watched);
+		break;
+	case NODM_IOC_HOLD:
+		ret = do_hold(s, &arg.hold);
+		break;
+	case NODM_IOC_PUT:
+		do_put(s);
+		break;
+	case NODM_IOC_GUP:
+		ret = do_gup(&arg.gup);
+		break;
+	case NODM_IOC_FLUSHES:
+		do_flushes(&arg.flushes);
+		break;
+	case NODM_IOC_OWN:
+		ret = do_own(s, &arg.own);
+		break;
+	case NODM_IOC_SOFT_OFFLINE:
+		ret = do_soft_offline(&arg.soft_offline);
+		break;
+	default:
+		ret = -ENOTTY;
+	}
+	mutex_unlock(&s->lock);
+
+	if (!ret && (_IOC_DIR(cmd) & _IOC_READ) &&
+	    copy_to_user(user, &arg, _IOC_SIZE(cmd)))
+		ret = -EFAULT;
+	return ret;
+}
+
+static const struct file_operations probe_fops = {
+	.owner		= THIS_MODULE,
+	.open		= probe_open,
+	.release	= probe_release,
+	.unlocked_ioctl	= probe_ioctl,
+	.llseek		= noop_llseek,
+};
+
+static struct miscdevice probe_device = {
+	.minor	= MISC_DYNAMIC_MINOR,
+	.name	= "nodm_probe",
+	.fops	= &probe_fops,
+	.mode	= 0600,
+};
+
+static int __init probe_init(void)
+{
+	unsigned int i;
+	int err;
+
+	for (i = 0; i < ARRAY_SIZE(probes); i++) {
+		err = register_kprobe(&probes[i]);
+		if (err)
+			pr_notice("nodm_probe: %s can't be counted: %d\n",
+				  probes[i].symbol_name, err);
+		else
+			probed |= 1u << i;
+	}
+	find_symbols();
+
+	err = misc_register(&probe_device);
+	if (err) {
+		for (i = 0; i < ARRAY_SIZE(probes); i++) {
+			if (probed & (1u << i))
+				unregister_kprobe(&probes[i]);
+		}
+	}
+	return err;
+}
+
+static void __exit probe_exit(void)
+{
+	unsigned int i;
+
+	misc_deregister(&probe_device);
+	for (i = 0; i < ARRAY_SIZE(probes); i++) {
+		if (probed & (1u << i))
+			unregister_kprobe(&probes[i]);
+	}
+}
+
+module_init(probe_init);
+module_exit(probe_exit);
+
+MODULE_DESCRIPTION("Tells what the direct map holds, page tables and TLBs");
+MODULE_LICENSE("GPL");

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Interface of the probe module, shared by the module and the tests.
+ *
+ * A pattern to look for is passed with every word inverted and compared that
+ * way.  Otherwise the search would find its own argument, on the stack of the
+ * caller and of the kernel.
+ */
+#ifndef NODM_PROBE_H
+#define NODM_PROBE_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+#define NODM_DEVICE		"/dev/nodm_probe"
+#define NODM_PATTERN_WORDS	8
+
+/* State of a page, as reported by NODM_CHECK. */
+#define NODM_PRESENT	(1u << 0)	/* in the file, or a page of RAM */
+#define NODM_MAPPED	(1u << 1)	/* the direct map's page table has it */
+#define NODM_READABLE	(1u << 2)	/* at least one CPU can read it */
+#define NODM_NONZERO	(1u << 3)	/* readable, and not zero */
+#define NODM_HIT	(1u << 4)	/* readable, and holds the pattern */
+#define NODM_POISONED	(1u << 5)	/* marked by memory_failure() */
+#define NODM_FREE	(1u << 6)	/* nobody holds a reference */
+#define NODM_LEVEL(s)	((s) >> 8)	/* 1: 4K entry, 2: 2M, 3: 1G, 0: none */
+
+/*
+ * Check pages @index to @index + @count of the file @fd, or with @fd < 0 the
+ * @count page frames in @pfns.  Every CPU tries to read every page, so that an
+ * entry which is gone from the page tables but not from a TLB shows.
+ */
+struct nodm_check {
+	__s32 fd;
+	__u32 flags;
+#define NODM_CHECK_CONTENTS	(1u << 0)	/* look for non-zero and pattern */
+	__u64 index;
+	__u64 count;
+	__u64 pfns;		/* __u64[count], output when @fd is given, or 0 */
+	__u64 states;		/* __u32[count], output, or 0 */
+	__u64 inverted[NODM_PATTERN_WORDS];
+	/* Numbers of pages, output. */
+	__u64 present;
+	__u64 mapped;
+	__u64 readable;
+	__u64 nonzero;
+	__u64 hits;
+	__u64 large;		/* mapped by a present entry of 2M or more */
+};
+
+/*
+ * Take the direct map's picture: one bit per page that has a present entry, and
+ * one byte per 2M block with the level of its first page's entry.
+ */
+struct nodm_map {
+	__u64 start;		/* multiple of 512 */
+	__u64 count;		/* in pages, 0: to the end of RAM */
+	__u64 bitmap;		/* __u64[DIV_ROUND_UP(count, 64)], or 0 */
+	__u64 levels;		/* __u8[DIV_ROUND_UP(count, 512)], or 0 */
+	__u64 end;		/* output: page frame after the last one of RAM */
+	__u64 missing;		/* output: pages of RAM without an entry */
+};
+
+/* Search all of RAM that the direct map shows for a pattern. */
+struct nodm_scan {
+	__u64 start;
+	__u64 count;		/* 0: to the end of RAM */
+	__u64 inverted[NODM_PATTERN_WORDS];
+	__u64 scanned;		/* output: pages read */
+	__u64 found;		/* output: pages that hold the pattern */
+	__u64 pfns[8];		/* output: the first of them */
+};
+
+/*
+ * Have a kernel thread on @cpu read page frames over and over, one watch per
+ * open file.  A read of a page that is marked as "must be gone" by NODM_ARM is
+ * counted as stale.
+ */
+struct nodm_watch {
+	__u64 pfns;		/* __u64[count] */
+	__u32 count;
+	__u32 cpu;
+	__u32 flags;
+#define NODM_WATCH_PRESENT	(1u << 0)	/* skip what has no entry: faster */
+	__u32 pad;
+	__u64 inverted[NODM_PATTERN_WORDS];
+};
+
+#define NODM_WATCH_MAX	4096
+
+struct nodm_watched {
+	__u64 loops;
+	__u64 reads;		/* that succeeded */
+	__u64 faults;		/* that did not, or had no entry */
+	__u64 stale;		/* that succeeded although they must not */
+	__u64 hits;		/* that saw the pattern */
+	__u64 bad_pfn;		/* the first with a stale read or a hit */
+};
+
+struct nodm_arm {
+	__u64 marks;		/* __u8[count of the watch] */
+	__u32 count;
+	__u32 pad;
+};
+
+/* Hold a reference to the folio at an index of a file until NODM_PUT. */
+struct nodm_hold {
+	__s32 fd;
+	__u32 pad;
+	__u64 index;
+	__u64 pfn;		/* output */
+};
+
+#define NODM_HOLD_MAX	64
+
+/* Try to get at pages of the caller as drivers do, and let go of them. */
+struct nodm_gup {
+	__u64 addr;
+	__u32 nr;
+	__u32 how;
+#define NODM_GET_FAST_ONLY	0
+#define NODM_GET_FAST		1
+#define NODM_GET		2
+#define NODM_PIN_FAST		3
+#define NODM_PIN		4
+#define NODM_HOW_MASK		0xffu
+#define NODM_GUP_WRITE		(1u << 8)
+#define NODM_GUP_LONGTERM	(1u << 9)
+	__s64 ret;		/* output: pages or -errno */
+};
+
+#define NODM_GUP_MAX	64
+
+/* Kernel-range flushes since the last reset. */
+struct nodm_flushes {
+	__u32 reset;		/* input: reset after reading */
+	__u32 probed;		/* output: bit n: counter n works */
+	__u64 direct;		/* 0: flush_tlb_kernel_range(), of the direct map */
+	__u64 other;		/* 0: flush_tlb_kernel_range(), of anything else */
+	__u64 all;		/* 1: flush_tlb_all() */
+	__u64 cpa;		/* 2: CPUs that ran __cpa_flush_tlb() */
+};
+
+/*
+ * Play with a 2M block of the module's own, to show that the checks above see
+ * what they are meant to see.
+ */
+struct nodm_own {
+	__u32 op;
+#define NODM_OWN_ALLOC		0
+#define NODM_OWN_REMOVE		1	/* leaves TLBs as they are */
+#define NODM_OWN_FLUSH		2
+#define NODM_OWN_FREE		3	/* puts it back first */
+	__u32 pad;
+	__u64 pfn;		/* output */
+};
+
+/*
+ * Have the kernel soft offline a page, as it does when a page has had too many
+ * corrected errors.  madvise() gets there only by way of GUP.
+ */
+struct nodm_soft_offline {
+	__u64 pfn;
+	__s64 ret;		/* output: 0 or -errno */
+};
+
+#define NODM_IOC_CHECK	_IOWR('N', 0x40, struct nodm_check)
+#define NODM_IOC_MAP	_IOWR('N', 0x41, struct nodm_map)
+#define NODM_IOC_SCAN	_IOWR('N', 0x42, struct nodm_scan)
+#define NODM_IOC_WATCH	_IOW('N', 0x43, struct nodm_watch)
+#define NODM_IOC_ARM	_IOW('N', 0x44, struct nodm_arm)
+#define NODM_IOC_STOP	_IOR('N', 0x45, struct nodm_watched)
+#define NODM_IOC_HOLD	_IOWR('N', 0x46, struct nodm_hold)
+#define NODM_IOC_PUT	_IO('N', 0x47)
+#define NODM_IOC_GUP	_IOWR('N', 0x48, struct nodm_gup)
+#define NODM_IOC_FLUSHES _IOWR('N', 0x49, struct nodm_flushes)
+#define NODM_IOC_OWN	_IOWR('N', 0x4a, struct nodm_own)
+#define NODM_IOC_SOFT_OFFLINE _IOWR('N', 0x4b, struct nodm_soft_offline)
+
+#endif
