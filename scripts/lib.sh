@@ -18,6 +18,10 @@ BASE_DEB_VERSION=7.3.4-1~bpo13+1
 BASE_DEB_SHA256=703e369ddd4cce971452f5a593ee55df3a5c10c83caf0fa0df039633ed181ee3
 BASE_URL=https://cdn.kernel.org/pub/linux/kernel/v7.x
 
+# Of the files near this work, those that Debian's source changes: a patch to one
+# could not apply to both.
+DEBIAN_CHANGED="arch/x86/Kconfig include/linux/security.h mm/list_lru.c mm/memory.c mm/memtest.c"
+
 # The role that the exported patches carry; the person who sends adds a sign-off.
 ROLE_NAME="Guest memory direct map maintainers"
 ROLE_MAIL="maintainers@users.noreply.h-seed-45d3214b.example"
@@ -85,7 +89,7 @@ DEPS_BUILD="gcc make flex bison bc libelf-dev libssl-dev cpio kmod xz-utils zstd
 	rsync gzip"
 DEPS_SERIES="git quilt perl"
 DEPS_HOST="debhelper dwarves dpkg-dev rsync"
-DEPS_CHECK="shellcheck codespell sparse coccinelle quilt git perl python3 gcc make"
+DEPS_CHECK="shellcheck codespell quilt git perl python3"
 
 # need PACKAGE...: install what is missing, in one go.
 need() {
@@ -116,7 +120,7 @@ apt_private() {
 	APT_PRIVATE=(-o "Dir::Etc::SourceList=$dir/etc/sources.list"
 		-o Dir::Etc::SourceParts=/dev/null -o "Dir::State::Lists=$dir/lists"
 		-o "Dir::Cache=$dir/cache" -o Acquire::Languages=none)
-	[ ! -e "$dir/.updated" ] || return 0
+	[ -z "$(find "$dir/.updated" -mtime -3 2> /dev/null)" ] || return 0
 	[ "$(id -u)" = 0 ] || die "run as root: packages of Debian's backports are needed"
 	# shellcheck disable=SC2016 # apt's own variables
 	uri=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE)' 'Created-By: Packages' |
@@ -300,7 +304,8 @@ check_preimages() {
 			{ id = ($2 == "missing") ? "0000000000000000000000000000000000000000" : $1 }
 			id !~ "^" want[FNR] { print file[FNR] (id ~ /^0+$/ ? " (missing)" : want[FNR] ~ /^0+$/ ? " (must not exist)" : ""); bad = 1 }
 			END { exit bad }' "$tmp" - > "$tmp.bad"; then
-		sed 's/^/  /' "$tmp.bad" >&2
+		sed 's/^/  /' "$tmp.bad" | head -n 6 >&2
+		[ "$(wc -l < "$tmp.bad")" -le 6 ] || echo "  ... $(wc -l < "$tmp.bad") in all" >&2
 		rm -f "$tmp" "$tmp.bad"
 		die "the files above differ from those that the patches were made against: not Linux v$BASE_VERSION, or changed"
 	fi
@@ -308,3 +313,23 @@ check_preimages() {
 }
 
 applied_stamp() { echo "$(git -C "$LINUX" rev-parse --absolute-git-dir)/nodm-applied"; }
+
+# own_tree DIR COMMIT: a complete tree of build/linux's COMMIT at DIR, for work
+# that must not disturb build/linux; kept from run to run.
+own_tree() {
+	local dir=$1 commit=$2
+	if [ ! -e "$dir/.complete" ]; then
+		rm -rf "$dir"
+		mkdir -p "${dir%/*}"
+		say "making the tree ${dir#"$TOP"/}"
+		pure_git clone -q --shared --no-checkout "$LINUX" "$dir"
+		pure_git -C "$dir" checkout -q --detach "$commit"
+		echo /.complete >> "$dir/.git/info/exclude"
+		touch "$dir/.complete"
+	fi
+	rm -f "$dir/.git/index.lock"
+	pure_git -C "$dir" reset -q --hard
+	pure_git -C "$dir" clean -qfd
+	pure_git -C "$dir" fetch -q --no-tags "$LINUX" "$commit"
+	pure_git -C "$dir" checkout -q --detach "$commit"
+}

@@ -132,7 +132,7 @@ static void add_slot(struct kvm_vm *vm, int fd, int slot, size_t offset,
 	void *mem;
 
 	vm_mem_add(vm, VM_MEM_SRC_ANONYMOUS, GUEST_BASE + offset, slot,
-		   size / NODM_PAGE, KVM_MEM_GUEST_MEMFD, fd, offset);
+		   size / NODM_PAGE, KVM_MEM_GUEST_MEMFD, fd, offset, 0);
 	region = memslot2region(vm, slot);
 	mem = mmap(region->host_mem, size, PROT_READ | PROT_WRITE,
 		   MAP_SHARED | MAP_FIXED, fd, offset);

@@ -26,45 +26,62 @@ enum {
 /* Open before anything can fail. */
 static int zero = -1;
 static int fail_nth_fd = -1;
+static int make_it_fail_fd = -1;
 
-static void knob(const char *attr, const char *name, const char *value)
+static void open_all(void)
 {
+	static const struct {
+		const char *name;
+		const char *value;
+	} knobs[] = {
+		{ "verbose", "0" },	/* no failure is worth a word in the log */
+		{ "task-filter", "Y" },
+		{ "times", "-1" },
+		{ "ignore-gfp-wait", "N" },
+		{ "ignore-gfp-highmem", "N" },
+		{ "min-order", "0" },
+		{ "probability", "0" },
+	};
+	static const char * const attrs[] = {
+		"fail_page_alloc", "failslab", "fail_usercopy"
+	};
 	char path[128];
-
-	snprintf(path, sizeof(path), DEBUGFS "%s/%s", attr, name);
-	nodm_write_file(path, "%s\n", value);
-}
-
-static const char * const attrs[] = {
-	"fail_page_alloc", "failslab", "fail_usercopy"
-};
-
-/* Any allocation may fail, and no failure is worth a word in the log. */
-static void set_knobs(const char *probability)
-{
-	int i;
+	int i, j;
 
 	for (i = 0; i < ARRAY_SIZE(attrs); i++) {
-		knob(attrs[i], "verbose", "0");
-		knob(attrs[i], "task-filter", "Y");
-		knob(attrs[i], "times", "-1");
-		knob(attrs[i], "ignore-gfp-wait", "N");
-		knob(attrs[i], "ignore-gfp-highmem", "N");
-		knob(attrs[i], "min-order", "0");
-		knob(attrs[i], "probability", probability);
+		for (j = 0; j < ARRAY_SIZE(knobs); j++) {
+			snprintf(path, sizeof(path), DEBUGFS "%s/%s", attrs[i],
+				 knobs[j].name);
+			nodm_write_file(path, "%s\n", knobs[j].value);
+		}
 	}
+	zero = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+	fail_nth_fd = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
+	make_it_fail_fd = open("/proc/self/make-it-fail", O_RDWR | O_CLOEXEC);
+	if (zero < 0 || fail_nth_fd < 0 || make_it_fail_fd < 0) {
+		perror("# fault injection");
+		_exit(KSFT_FAIL);
+	}
+}
+
+/* The write that ends the failures may be the one that fails. */
+static void write_number(int fd, unsigned int number)
+{
+	char buf[16];
+	int i, len = snprintf(buf, sizeof(buf), "%u", number);
+
+	for (i = 0; i < 100; i++) {
+		if (pwrite(fd, buf, len, 0) == len)
+			return;
+	}
+	perror("# fault injection");
+	_exit(KSFT_FAIL);
 }
 
 /* From now on the n-th thing that can fail in this thread does. */
 static void fail_nth(unsigned int nth)
 {
-	char buf[16];
-	int len = snprintf(buf, sizeof(buf), "%u", nth);
-
-	if (pwrite(fail_nth_fd, buf, len, 0) != len) {
-		perror("# fail-nth");
-		_exit(KSFT_FAIL);
-	}
+	write_number(fail_nth_fd, nth);
 }
 
 /* Has it happened?  The read itself can be what fails. */
@@ -76,6 +93,27 @@ static bool has_failed(void)
 
 	fail_nth(0);
 	return failed;
+}
+
+/*
+ * From now on allocations fail at random.  Copies from and to userspace don't:
+ * nothing but these would be tested.
+ */
+static void set_probability(unsigned int percent)
+{
+	nodm_write_file(DEBUGFS "fail_page_alloc/probability", "%u\n", percent);
+	nodm_write_file(DEBUGFS "failslab/probability", "%u\n", percent);
+	write_number(make_it_fail_fd, 1);
+}
+
+static void no_random(void)
+{
+	write_number(make_it_fail_fd, 0);
+}
+
+static void no_nth(void)
+{
+	fail_nth(0);
 }
 
 FIXTURE(fail) {
@@ -96,9 +134,7 @@ FIXTURE_SETUP(fail)
 	self->probe = nodm_probe_open();
 	self->missing = nodm_missing(self->probe);
 	nodm_direct_map(&self->dm);
-	fail_nth_fd = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
-	ASSERT_GE(fail_nth_fd, 0);
-	set_knobs("0");
+	open_all();
 }
 
 FIXTURE_TEARDOWN(fail)
@@ -109,7 +145,6 @@ FIXTURE_TEARDOWN(fail)
 	nodm_direct_map(&dm);
 	EXPECT_EQ(dm.kb[0] + dm.kb[1] + dm.kb[2],
 		  self->dm.kb[0] + self->dm.kb[1] + self->dm.kb[2]);
-	close(fail_nth_fd);
 	close(self->probe);
 }
 
@@ -153,16 +188,6 @@ static void close_failing(struct nodm_file *f, void (*stop_failing)(void))
 	nodm_close(f);
 }
 
-static void no_nth(void)
-{
-	fail_nth(0);
-}
-
-static void no_random(void)
-{
-	set_knobs("0");
-}
-
 static void each_nth(struct __test_metadata *_metadata, int probe,
 		     const struct nodm_kind *kind, bool by_fault)
 {
@@ -197,7 +222,103 @@ static void each_nth(struct __test_metadata *_metadata, int probe,
 	}
 	TH_LOG("%u places to fail, %u of them with an error", nth - 1, errors);
 	EXPECT_LT(nth, MAX_NTH);
+	/* A single failure is survived in most places, which is fine. */
+	EXPECT_GT(nth, 1);
+}
+
+/*
+ * All allocations fail from a point on, so that there's nothing to fall back to.
+ * Fault injection has a budget for that, in pages or bytes; a block of 2M is
+ * beyond it, i.e. pages come from smaller blocks and the direct map is split.
+ * Returns what the first attempt to populate a file did.
+ */
+static int try_budget(struct __test_metadata *_metadata, int probe,
+		      const struct nodm_kind *kind, const char *attr,
+		      unsigned int budget)
+{
+	char space[128], probability[128];
+	struct nodm_file f;
+	int ret;
+
+	snprintf(space, sizeof(space), DEBUGFS "%s/space", attr);
+	snprintf(probability, sizeof(probability), DEBUGFS "%s/probability",
+		 attr);
+	nodm_write_file(probability, "100\n");
+
+	ASSERT_EQ(nodm_open(&f, kind, PAGES * NODM_PAGE), 0);
+	ASSERT_EQ(nodm_write_file(space, "%u\n", budget), 0);
+	write_number(make_it_fail_fd, 1);
+	ret = populate(&f, true);
+	no_random();
+	EXPECT_TRUE(!ret || ret == -ENOMEM || ret == -EFAULT)
+		TH_LOG("%s, budget %u: %s", attr, budget, strerror(-ret));
+	expect_sane(_metadata, probe, f.fd, PAGES);
+
+	ASSERT_EQ(populate(&f, true), 0);
+	expect_sane(_metadata, probe, f.fd, PAGES);
+	EXPECT_EQ(nodm_nonzero(f.map, f.size), 0);
+
+	nodm_secret_write(f.map, f.size, budget);
+	ASSERT_EQ(nodm_write_file(space, "%u\n", budget), 0);
+	write_number(make_it_fail_fd, 1);
+	close_failing(&f, no_random);
+
+	nodm_write_file(probability, "0\n");
+	nodm_write_file(space, "0\n");
+	return ret;
+}
+
+static void each_budget(struct __test_metadata *_metadata, int probe,
+			const struct nodm_kind *kind, const char *attr,
+			unsigned int max, unsigned int step)
+{
+	unsigned int budget, errors = 0, successes = 0;
+
+	for (budget = 0; budget <= max; budget += step) {
+		if (try_budget(_metadata, probe, kind, attr, budget))
+			errors++;
+		else
+			successes++;
+	}
+	TH_LOG("%s: %u errors, %u successes", attr, errors, successes);
 	EXPECT_GT(errors, 0);
+	EXPECT_GT(successes, 0);
+}
+
+TEST_F(fail, each_page_budget)
+{
+	each_budget(_metadata, self->probe, &variant->kind, "fail_page_alloc",
+		    100, 1);
+}
+
+/*
+ * Enough for a block of 32 pages, but not for the page table that takes it to
+ * split a 2M entry: the removal itself fails.  If there is such an entry: use up
+ * the small blocks of free memory, which are where entries are small already.
+ */
+TEST_F(fail, page_table)
+{
+	size_t size = MIB(64);
+	char *hog;
+	int i;
+
+	hog = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(hog, MAP_FAILED);
+	madvise(hog, size, MADV_NOHUGEPAGE);
+	for (i = 0; i < 40; i++) {
+		memset(hog + i * (size / 40), 1, size / 40);
+		/* The user's page tables have a share that varies. */
+		try_budget(_metadata, self->probe, &variant->kind,
+			   "fail_page_alloc", 33 + i % 5);
+	}
+	munmap(hog, size);
+}
+
+TEST_F(fail, each_slab_budget)
+{
+	each_budget(_metadata, self->probe, &variant->kind, "failslab",
+		    64 * 1024, 512);
 }
 
 TEST_F(fail, each_fault)
@@ -213,9 +334,7 @@ TEST(each_in_fallocate)
 
 	probe = nodm_probe_open();
 	missing = nodm_missing(probe);
-	fail_nth_fd = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
-	ASSERT_GE(fail_nth_fd, 0);
-	set_knobs("0");
+	open_all();
 	each_nth(_metadata, probe, &kind, false);
 	EXPECT_EQ(nodm_wait_missing(probe, missing), 0);
 	close(probe);
@@ -225,14 +344,14 @@ TEST(each_in_fallocate)
 TEST_F(fail, at_random)
 {
 	const size_t size = MIB(5) + 3 * NODM_PAGE;
+	static const unsigned int percent[] = { 30, 10, 3, 1 };
 	uint64_t seed = nodm_seed(), failed = 0;
 	struct nodm_file f;
 	int round, ret, i;
 
-	ASSERT_EQ(nodm_write_file("/proc/self/make-it-fail", "1\n"), 0);
 	for (round = 0; round < 12; round++) {
 		ASSERT_EQ(nodm_open(&f, &variant->kind, size), 0);
-		set_knobs(round % 3 == 0 ? "30" : round % 3 == 1 ? "5" : "1");
+		set_probability(percent[round % ARRAY_SIZE(percent)]);
 		for (i = 0; i < 3; i++) {
 			ret = populate(&f, round & 1 || variant->kind.secretmem);
 			failed += ret != 0;
@@ -240,15 +359,14 @@ TEST_F(fail, at_random)
 				nodm_punch(&f, size / 4 / NODM_PAGE * NODM_PAGE,
 					   MIB(2) + NODM_PAGE);
 		}
-		set_knobs("0");
+		no_random();
 		expect_sane(_metadata, self->probe, f.fd, size / NODM_PAGE);
 		nodm_secret_write(f.map, size, seed);
 		expect_sane(_metadata, self->probe, f.fd, size / NODM_PAGE);
 
-		set_knobs(round & 1 ? "20" : "0");
+		set_probability(20);
 		close_failing(&f, no_random);
 	}
-	nodm_write_file("/proc/self/make-it-fail", "0\n");
 	EXPECT_GT(failed, 0);
 	EXPECT_EQ(nodm_wait_missing(self->probe, self->missing), 0);
 	EXPECT_EQ(nodm_scan(self->probe, seed, NULL), 0);
@@ -258,26 +376,28 @@ TEST_F(fail, at_random)
 TEST(guest_fault)
 {
 	const struct nodm_kind kind = NODM_PROTECTED;
+	unsigned int nth, errors = 0;
 	struct nodm_guest g;
-	unsigned int nth;
 	uint64_t missing;
+	int probe, ret;
 	bool failed;
-	int probe;
-	long ret;
 
 	probe = nodm_probe_open();
 	missing = nodm_missing(probe);
-	fail_nth_fd = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
-	ASSERT_GE(fail_nth_fd, 0);
-	set_knobs("0");
+	open_all();
 
 	ASSERT_EQ(nodm_guest_open(&g, &kind, PAGES * NODM_PAGE), 0);
 	for (nth = 1; nth < MAX_NTH; nth++) {
+		nodm_guest_order(&g, NODM_GUEST_ZERO, 0, g.file.size);
 		fail_nth(nth);
-		ret = nodm_guest_run(&g, NODM_GUEST_ZERO, 0, g.file.size);
+		ret = nodm_guest_enter(&g);
 		failed = has_failed();
-		EXPECT_TRUE(!ret || (failed && ret < 0))
-			TH_LOG("nth %u: %ld", nth, ret);
+		errors += ret != 0;
+		if (!failed)
+			EXPECT_EQ(ret, 0)
+				TH_LOG("nth %u", nth);
+		if (!ret)
+			EXPECT_EQ(nodm_guest_result(&g), 0);
 		expect_sane(_metadata, probe, g.file.fd, PAGES);
 		EXPECT_EQ(nodm_guest_run(&g, NODM_GUEST_ZERO, 0, g.file.size), 0);
 		EXPECT_EQ(nodm_guest_run(&g, NODM_GUEST_WRITE, 0, g.file.size), 0);
@@ -286,8 +406,9 @@ TEST(guest_fault)
 		if (!failed)
 			break;
 	}
-	TH_LOG("%u places to fail", nth - 1);
+	TH_LOG("%u places to fail, %u of them with an error", nth - 1, errors);
 	EXPECT_LT(nth, MAX_NTH);
+	EXPECT_GT(nth, 1);
 	nodm_guest_close(&g);
 	EXPECT_EQ(nodm_wait_missing(probe, missing), 0);
 	close(probe);
@@ -300,6 +421,5 @@ int main(int argc, char **argv)
 	if (access(DEBUGFS "fail_page_alloc", F_OK) ||
 	    access("/proc/self/fail-nth", F_OK))
 		nodm_skip("no fault injection (CONFIG_FAIL_PAGE_ALLOC, CONFIG_FAULT_INJECTION_DEBUG_FS)");
-	zero = open("/dev/zero", O_RDONLY | O_CLOEXEC);
 	return test_harness_run(argc, argv);
 }

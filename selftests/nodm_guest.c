@@ -97,19 +97,31 @@ void nodm_guest_close(struct nodm_guest *g)
 	g->vm = NULL;
 }
 
-long nodm_guest_run(struct nodm_guest *g, enum nodm_guest_op op, size_t offset,
-		    size_t size)
+void nodm_guest_order(struct nodm_guest *g, enum nodm_guest_op op,
+		      size_t offset, size_t size)
 {
-	struct ucall uc;
-
 	cmd.op = op;
 	cmd.addr = g->gpa + offset;
 	cmd.size = size;
 	cmd.seed = g->seed;
 	sync_global_to_guest(g->vm, cmd);
+}
 
-	if (_vcpu_run(g->vcpu))
-		return -errno;
+int nodm_guest_enter(struct nodm_guest *g)
+{
+	int ret;
+
+	/* Nothing but KVM_RUN, unlike _vcpu_run(). */
+	do {
+		ret = __vcpu_run(g->vcpu);
+	} while (ret && errno == EINTR);
+
+	return ret ? -errno : 0;
+}
+
+long nodm_guest_result(struct nodm_guest *g)
+{
+	struct ucall uc;
 
 	switch (get_ucall(g->vcpu, &uc)) {
 	case UCALL_SYNC:
@@ -121,4 +133,14 @@ long nodm_guest_run(struct nodm_guest *g, enum nodm_guest_op op, size_t offset,
 		TEST_FAIL("Unexpected exit %u", g->vcpu->run->exit_reason);
 	}
 	return -EIO;
+}
+
+long nodm_guest_run(struct nodm_guest *g, enum nodm_guest_op op, size_t offset,
+		    size_t size)
+{
+	int ret;
+
+	nodm_guest_order(g, op, offset, size);
+	ret = nodm_guest_enter(g);
+	return ret ?: nodm_guest_result(g);
 }

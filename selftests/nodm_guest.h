@@ -39,6 +39,12 @@ void nodm_guest_close(struct nodm_guest *g);
 long nodm_guest_run(struct nodm_guest *g, enum nodm_guest_op op, size_t offset,
 		    size_t size);
 
+/* The same in three steps: say what to do, KVM_RUN, fetch what was counted. */
+void nodm_guest_order(struct nodm_guest *g, enum nodm_guest_op op,
+		      size_t offset, size_t size);
+int nodm_guest_enter(struct nodm_guest *g);
+long nodm_guest_result(struct nodm_guest *g);
+
 void nodm_guest_main(void);
 
 #endif

@@ -44,7 +44,7 @@ struct watch {
 
 /* One per open file, so that a test that dies leaves nothing behind. */
 struct session {
-	struct mutex lock;
+	struct mutex lock;	/* one ioctl at a time */
 	struct watch *watch;
 	struct folio *held[NODM_HOLD_MAX];
 	unsigned int nr_held;
@@ -71,6 +71,33 @@ static unsigned int direct_map_level(unsigned long pfn, bool *present)
 	local_irq_save(flags);
 	pte = lookup_address((unsigned long)pfn_to_kaddr(pfn), &level);
 	*present = pte && (pte_flags(READ_ONCE(*pte)) & _PAGE_PRESENT);
+	local_irq_restore(flags);
+
+	return pte ? level : 0;
+}
+
+/*
+ * The same for a block: its 4K entries, if it has any, lie side by side.
+ * Returns the level of the first page.
+ */
+static unsigned int block_level(unsigned long pfn, u64 present[BLOCK_PAGES / 64])
+{
+	unsigned int i, level = 0;
+	unsigned long flags;
+	pte_t *pte;
+
+	memset(present, 0, BLOCK_PAGES / 8);
+
+	local_irq_save(flags);
+	pte = lookup_address((unsigned long)pfn_to_kaddr(pfn), &level);
+	if (pte && level == PG_LEVEL_4K) {
+		for (i = 0; i < BLOCK_PAGES; i++) {
+			if (pte_flags(READ_ONCE(pte[i])) & _PAGE_PRESENT)
+				present[i / 64] |= 1ull << (i % 64);
+		}
+	} else if (pte && (pte_flags(READ_ONCE(*pte)) & _PAGE_PRESENT)) {
+		memset(present, 0xff, BLOCK_PAGES / 8);
+	}
 	local_irq_restore(flags);
 
 	return pte ? level : 0;
@@ -244,7 +271,7 @@ static long do_check(struct nodm_check *arg)
 	if (arg->fd < 0 && !arg->pfns)
 		return -EINVAL;
 
-	batch = kvzalloc(sizeof(*batch), GFP_KERNEL);
+	batch = kvzalloc_obj(*batch);
 	if (!batch)
 		return -ENOMEM;
 
@@ -256,8 +283,12 @@ static long do_check(struct nodm_check *arg)
 		}
 	}
 
-	arg->present = arg->mapped = arg->readable = 0;
-	arg->nonzero = arg->hits = arg->large = 0;
+	arg->present = 0;
+	arg->mapped = 0;
+	arg->readable = 0;
+	arg->nonzero = 0;
+	arg->hits = 0;
+	arg->large = 0;
 
 	for (done = 0; done < arg->count && !ret; done += batch->nr) {
 		batch->nr = min_t(u64, BATCH, arg->count - done);
@@ -299,10 +330,8 @@ static long do_map(struct nodm_map *arg)
 {
 	u64 __user *bitmap = u64_to_user_ptr(arg->bitmap);
 	u8 __user *levels = u64_to_user_ptr(arg->levels);
-	u64 words[BLOCK_PAGES / 64], pfn, end;
+	u64 present[BLOCK_PAGES / 64], pfn, end;
 	unsigned int i, level, nr;
-	bool present;
-	u8 first;
 
 	arg->end = end_pfn();
 	arg->missing = 0;
@@ -312,31 +341,21 @@ static long do_map(struct nodm_map *arg)
 
 	for (pfn = arg->start; pfn < end; pfn += BLOCK_PAGES) {
 		nr = min_t(u64, BLOCK_PAGES, end - pfn);
-		memset(words, 0, sizeof(words));
-		first = 0;
-
-		for (i = 0; i < nr; i++) {
-			level = direct_map_level(pfn + i, &present);
-			if (!i)
-				first = level;
-			if (level > PG_LEVEL_4K) {
-				if (present)
-					memset(words, 0xff, sizeof(words));
-				else if (pfn_valid(pfn))
-					arg->missing += nr;
-				break;
-			}
-			if (present)
-				words[i / 64] |= 1ull << (i % 64);
-			else if (pfn_valid(pfn + i))
-				arg->missing++;
+		level = block_level(pfn, present);
+		for (i = nr; i < BLOCK_PAGES; i++)
+			present[i / 64] &= ~(1ull << (i % 64));
+		/* A block of RAM is one subsection: all of it is valid or none. */
+		if (pfn_valid(pfn)) {
+			arg->missing += nr;
+			for (i = 0; i < BLOCK_PAGES / 64; i++)
+				arg->missing -= hweight64(present[i]);
 		}
 
 		if (bitmap && copy_to_user(bitmap + (pfn - arg->start) / 64,
-					   words, DIV_ROUND_UP(nr, 64) * 8))
+					   present, DIV_ROUND_UP(nr, 64) * 8))
 			return -EFAULT;
-		if (levels && put_user(first, levels + (pfn - arg->start) /
-					      BLOCK_PAGES))
+		if (levels && put_user((u8)level, levels + (pfn - arg->start) /
+						  BLOCK_PAGES))
 			return -EFAULT;
 		cond_resched();
 	}
@@ -383,10 +402,11 @@ fault:
 
 static long do_scan(struct nodm_scan *arg)
 {
-	u64 pfn, end = end_pfn(), filter = 0;
-	unsigned int i, level = 0;
-	bool present = false;
+	u64 pfn, end = end_pfn(), filter = 0, present[BLOCK_PAGES / 64];
+	unsigned int i;
 
+	if (arg->start % BLOCK_PAGES)
+		return -EINVAL;
 	if (arg->count)
 		end = min(arg->start + arg->count, end);
 	for (i = 0; i < NODM_PATTERN_WORDS; i++)
@@ -397,21 +417,20 @@ static long do_scan(struct nodm_scan *arg)
 	memset(arg->pfns, 0, sizeof(arg->pfns));
 
 	for (pfn = arg->start; pfn < end; pfn++) {
-		if (!(pfn % BLOCK_PAGES)) {
+		i = pfn % BLOCK_PAGES;
+		if (!i) {
 			if (fatal_signal_pending(current))
 				return -EINTR;
 			cond_resched();
+			/* A fault costs more than a look at the page table. */
+			block_level(pfn, present);
+			if (!pfn_valid(pfn))
+				memset(present, 0, sizeof(present));
 		}
+		if (!(present[i / 64] >> (i % 64) & 1))
+			continue;
 		/* The legacy video memory below 1M is a device. */
 		if (pfn >= PHYS_PFN(0xa0000) && pfn < PHYS_PFN(0x100000))
-			continue;
-		if (!pfn_valid(pfn))
-			continue;
-
-		/* A fault costs more than a look at the page table. */
-		if (level <= PG_LEVEL_4K || !(pfn % BLOCK_PAGES))
-			level = direct_map_level(pfn, &present);
-		if (!present)
 			continue;
 
 		arg->scanned++;
@@ -544,6 +563,7 @@ static long do_arm(struct session *s, const struct nodm_arm *arg)
 		return -EFAULT;
 	}
 
+	/* Pairs with the acquire in watch_fn(). */
 	for (i = 0; i < w->count; i++)
 		smp_store_release(&w->marks[i], marks[i]);
 	kvfree(marks);

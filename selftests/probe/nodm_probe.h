@@ -63,7 +63,7 @@ struct nodm_map {
 
 /* Search all of RAM that the direct map shows for a pattern. */
 struct nodm_scan {
-	__u64 start;
+	__u64 start;		/* multiple of 512 */
 	__u64 count;		/* 0: to the end of RAM */
 	__u64 inverted[NODM_PATTERN_WORDS];
 	__u64 scanned;		/* output: pages read */
