@@ -42,6 +42,23 @@ need_number() {
 	case $2 in '' | *[!0-9]*) bad_usage "$1 needs a whole number, not \"$2\"" ;; esac
 }
 
+# at_exit CMD: runs however the verb ends; whatever "shown" started ends too.
+at_exit() { AT_EXIT+=("$1"); }
+lib_exit() {
+	local rc=$? cmd
+	[ -z "$SHOWN" ] || kill -TERM -- "-$SHOWN" 2> /dev/null || :
+	for cmd in ${AT_EXIT[@]+"${AT_EXIT[@]}"}; do eval "$cmd"; done
+	exit "$rc"
+}
+# A subshell that uses "shown" calls this again.
+set_traps() {
+	AT_EXIT=() SHOWN=""
+	trap lib_exit EXIT
+	trap 'exit 130' INT
+	trap 'exit 143' TERM HUP
+}
+set_traps
+
 have() { command -v "$1" > /dev/null 2>&1; }
 jobs_wanted() { echo $(($(nproc) + 1)); }
 sha_of() { sha256sum "$@" | sha256sum | cut -c1-40; }
@@ -53,8 +70,12 @@ shown() {
 	shift 2
 	mkdir -p "${log%/*}"
 	say "$what ..."
+	# In a process group of its own, to be ended as a whole.
+	set -m
 	"$@" > "$log" 2>&1 < /dev/null &
 	pid=$!
+	set +m
+	SHOWN=$pid
 	while kill -0 "$pid" 2> /dev/null; do
 		sleep 0.2
 		tick=$((tick + 1))
@@ -62,8 +83,9 @@ shown() {
 			say "$what ... $((SECONDS - start)) s, $(wc -l < "$log") lines: $(tail -n 1 "$log" | cut -c1-60)"
 	done
 	wait "$pid" || rc=$?
+	SHOWN=""
 	if [ "$rc" -ne 0 ]; then
-		grep -nE '(error|Error|\*\*\*|FAILED|undefined reference|fatal):? ' "$log" | head -n 20 >&2 ||
+		grep -nE '(error|Error|FAILED|undefined reference|fatal):? ' "$log" | grep -v 'make\[' | head -n 20 | grep . >&2 ||
 			tail -n 20 "$log" >&2
 		die "$what failed (exit $rc); the whole log is ${log#"$TOP"/}"
 	fi
@@ -88,7 +110,7 @@ DEPS_BUILD="gcc make flex bison bc libelf-dev libssl-dev cpio kmod xz-utils zstd
 	ccache busybox-static libcap-dev libnuma-dev uuid-dev python3 perl git
 	rsync gzip"
 DEPS_SERIES="git quilt perl"
-DEPS_HOST="debhelper dwarves dpkg-dev rsync"
+DEPS_HOST="debhelper dwarves dpkg-dev libdw-dev rsync"
 DEPS_CHECK="shellcheck codespell quilt git perl python3"
 
 # need PACKAGE...: install what is missing, in one go.
