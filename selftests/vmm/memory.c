@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The guest's memory is one memslot at address 0.  All of it is private and
+ * comes from one guest_memfd that is not in the direct map of the host; the
+ * address that the memslot has in the VMM is that of a reservation, at which
+ * nothing is mapped but what the guest made shared.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+
+#include <linux/falloc.h>
+#include <linux/kvm.h>
+
+#include "vmm.h"
+
+#define RESERVE_FLAGS	(MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)
+
+static int set_private(struct vmm *vmm, uint64_t gpa, uint64_t size, bool private)
+{
+	struct kvm_memory_attributes attributes = {
+		.address = gpa,
+		.size = size,
+		.attributes = private ? KVM_MEMORY_ATTRIBUTE_PRIVATE : 0,
+	};
+
+	return ioctl(vmm->vm, KVM_SET_MEMORY_ATTRIBUTES, &attributes) ? -errno : 0;
+}
+
+static void create_gmem(struct vmm *vmm)
+{
+	const bool no_direct_map = vmm->backing == BACKING_NO_DIRECT_MAP;
+	struct kvm_create_guest_memfd create = {
+		.size = vmm->memory,
+		/* The other kind can only be filled through a mapping. */
+		.flags = no_direct_map ? GUEST_MEMFD_FLAG_NO_DIRECT_MAP :
+			 GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED,
+	};
+	int flags = ioctl(vmm->vm, KVM_CHECK_EXTENSION, KVM_CAP_GUEST_MEMFD_FLAGS);
+
+	if (flags < 0 || (flags & create.flags) != create.flags)
+		die("this kernel has no guest_memfd %s",
+		    no_direct_map ? "without a direct map" : "with mmap()");
+	vmm->gmem = ioctl(vmm->vm, KVM_CREATE_GUEST_MEMFD, &create);
+	if (vmm->gmem < 0)
+		die("KVM_CREATE_GUEST_MEMFD: %s", strerror(errno));
+	if (no_direct_map)
+		return;
+
+	vmm->loader = mmap(NULL, vmm->memory, PROT_READ | PROT_WRITE,
+			   MAP_SHARED, vmm->gmem, 0);
+	if (vmm->loader == MAP_FAILED)
+		die("cannot map the guest_memfd: %s", strerror(errno));
+}
+
+void memory_create(struct vmm *vmm)
+{
+	const bool anonymous = vmm->backing == BACKING_ANONYMOUS;
+	const uint64_t align = 2ul << 20;
+	struct kvm_userspace_memory_region2 region = {
+		.flags = anonymous ? 0 : KVM_MEM_GUEST_MEMFD,
+		.memory_size = vmm->memory,
+	};
+	int err;
+
+	vmm->gmem = -1;
+	vmm->loader = NULL;
+	vmm->hva = mmap(NULL, vmm->memory + align,
+			anonymous ? PROT_READ | PROT_WRITE : PROT_NONE,
+			RESERVE_FLAGS, -1, 0);
+	if (vmm->hva == MAP_FAILED)
+		die("cannot reserve %llu MiB: %s",
+		    (unsigned long long)vmm->memory >> 20, strerror(errno));
+	vmm->hva += -(uintptr_t)vmm->hva % align;
+
+	region.userspace_addr = (uintptr_t)vmm->hva;
+	if (!anonymous) {
+		create_gmem(vmm);
+		region.guest_memfd = vmm->gmem;
+	}
+	if (ioctl(vmm->vm, KVM_SET_USER_MEMORY_REGION2, &region))
+		die("KVM_SET_USER_MEMORY_REGION2: %s", strerror(errno));
+	if (vmm->backing != BACKING_NO_DIRECT_MAP)
+		return;
+	err = set_private(vmm, 0, vmm->memory, true);
+	if (err)
+		die("KVM_SET_MEMORY_ATTRIBUTES: %s", strerror(-err));
+}
+
+void memory_write(struct vmm *vmm, uint64_t gpa, const void *data, size_t size)
+{
+	ssize_t written;
+
+	if (gpa > vmm->memory || size > vmm->memory - gpa)
+		die("%zu bytes at 0x%llx don't fit into the guest's memory", size,
+		    (unsigned long long)gpa);
+	if (vmm->gmem < 0 || vmm->loader) {
+		memcpy((vmm->loader ?: vmm->hva) + gpa, data, size);
+		return;
+	}
+	while (size) {
+		written = pwrite(vmm->gmem, data, size, gpa);
+		if (written <= 0)
+			die("cannot write %zu bytes to the guest_memfd at 0x%llx: %s",
+			    size, (unsigned long long)gpa,
+			    written ? strerror(errno) : "nothing was written");
+		data += written;
+		gpa += written;
+		size -= written;
+	}
+}
+
+void memory_loaded(struct vmm *vmm)
+{
+	if (vmm->loader)
+		munmap(vmm->loader, vmm->memory);
+	vmm->loader = NULL;
+}
+
+/*
+ * What becomes shared leaves the file and is the VMM's ordinary memory; what
+ * becomes private again is new memory of the file.  Both start with zeroes.
+ * vCPUs that convert the same page at the same time harm only their own guest.
+ */
+int memory_convert(struct vmm *vmm, uint64_t gpa, uint64_t pages, bool private)
+{
+	const uint64_t size = pages * VMM_PAGE;
+	int err;
+
+	if (vmm->backing != BACKING_NO_DIRECT_MAP)
+		return -ENOSYS;
+	if (gpa % VMM_PAGE || gpa > vmm->memory || !pages ||
+	    pages > (vmm->memory - gpa) / VMM_PAGE)
+		return -EINVAL;
+
+	if (private) {
+		err = set_private(vmm, gpa, size, true);
+		if (err)
+			return err;
+		if (mmap(vmm->hva + gpa, size, PROT_NONE,
+			 RESERVE_FLAGS | MAP_FIXED, -1, 0) == MAP_FAILED)
+			return -errno;
+		return 0;
+	}
+
+	if (mmap(vmm->hva + gpa, size, PROT_READ | PROT_WRITE,
+		 RESERVE_FLAGS | MAP_FIXED, -1, 0) == MAP_FAILED)
+		return -errno;
+	err = set_private(vmm, gpa, size, false);
+	if (err)
+		return err;
+	return fallocate(vmm->gmem, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE,
+			 gpa, size) ? -errno : 0;
+}
