@@ -4,7 +4,6 @@
  * and writes what Linux wants to find in memory: page tables, a GDT, the zero
  * page, and the ACPI tables that tell of vCPUs and of how to power off.
  */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>

@@ -5,7 +5,6 @@
  * address that the memslot has in the VMM is that of a reservation, at which
  * nothing is mapped but what the guest made shared.
  */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>

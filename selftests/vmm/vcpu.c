@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Sets vCPUs up, runs them and handles their exits. */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>

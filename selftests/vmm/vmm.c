@@ -10,7 +10,6 @@
  *   vcpu.c     vCPUs and their exits
  *   serial.c   the console
  */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>

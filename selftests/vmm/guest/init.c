@@ -1,0 +1,411 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The first process of the Linux that launch_linux boots in the VMM.  Proves
+ * that the guest lives, and says so in lines that launch_linux reads:
+ *
+ *   nodm: <what> ok: <figures>     or     nodm: <what> FAILED: <why>
+ *
+ * The kernel's command line says what to do:
+ *
+ *   nodm.do=prove   all of it, with the secret of nodm.seed=<hex>; default
+ *   nodm.do=secret  only the secret
+ *   nodm.do=shell   a shell on the console, and power off when it ends
+ *   nodm.do=panic   make the kernel panic;  reset: reset;  hang: do nothing
+ *   nodm.convert=N  rounds of conversions on each CPU (0: none)
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+
+#include "nodm.h"
+
+#define CHILDREN	60
+#define TICKS		50
+#define MARGIN		MIB(24)		/* of memory that is left alone */
+
+static int failures;
+static unsigned int cpus;
+
+static void say(const char *what, bool ok, const char *fmt, ...)
+{
+	char text[256];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	printf("nodm: %s %s: %s\n", what, ok ? "ok" : "FAILED", text);
+	failures += !ok;
+}
+
+static void read_text(const char *path, char *text, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t len = fd < 0 ? 0 : read(fd, text, size - 1);
+
+	text[len > 0 ? len : 0] = 0;
+	text[strcspn(text, "\n")] = 0;
+	if (fd >= 0)
+		close(fd);
+}
+
+static const char *parameter(const char *name)
+{
+	static char cmdline[4096];
+	char *found;
+
+	read_text("/proc/cmdline", cmdline, sizeof(cmdline));
+	found = strstr(cmdline, name);
+	if (!found)
+		return "";
+	found += strlen(name);
+	found[strcspn(found, " ")] = 0;
+	return found;
+}
+
+static size_t available(void)
+{
+	unsigned long long kb = 0;
+	char line[128];
+	FILE *file = fopen("/proc/meminfo", "re");
+
+	while (file && fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "MemAvailable: %llu", &kb) == 1)
+			break;
+	}
+	if (file)
+		fclose(file);
+	return kb << 10;
+}
+
+static double seconds(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec + ts.tv_nsec / 1e9;
+}
+
+static void pin(unsigned int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	sched_setaffinity(0, sizeof(set), &set);
+}
+
+/* --- what the machine is */
+
+static void about(void)
+{
+	struct utsname uts;
+	char clock[64];
+	struct stat st;
+
+	uname(&uts);
+	cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	say("boot", true, "Linux %s, %u CPUs, %zu MiB available", uts.release,
+	    cpus, available() >> 20);
+	read_text("/sys/devices/system/clocksource/clocksource0/current_clocksource",
+		  clock, sizeof(clock));
+	say("clock", !strcmp(clock, "kvm-clock"), "%s", clock);
+	if (stat("/dev/ttyS0", &st))
+		say("console", false, "no ttyS0");
+}
+
+/* --- timers: signals come, and sleeping takes as long as it should */
+
+static volatile sig_atomic_t ticks;
+
+static void on_tick(int sig)
+{
+	ticks++;
+}
+
+static void timers(void)
+{
+	struct itimerval every = { { 0, 10000 }, { 0, 10000 } }, stop = {};
+	struct timespec nap = { 0, 20000000 };
+	double start, slept;
+
+	signal(SIGALRM, on_tick);
+	start = seconds();
+	setitimer(ITIMER_REAL, &every, NULL);
+	while (ticks < TICKS && seconds() - start < 60)
+		pause();
+	setitimer(ITIMER_REAL, &stop, NULL);
+	slept = seconds() - start;
+	start = seconds();
+	nanosleep(&nap, NULL);
+	say("timers", ticks >= TICKS && slept >= TICKS * 0.0099 &&
+	    seconds() - start >= 0.02, "%d ticks of 10 ms in %.2f s", (int)ticks,
+	    slept);
+}
+
+/* --- processes: fork, exec, exit, on all CPUs */
+
+static void processes(void)
+{
+	static const char * const again[] = { "/init", "--child", NULL };
+	unsigned int i, good = 0;
+	double start = seconds();
+	int status;
+	pid_t pid;
+
+	for (i = 0; i < CHILDREN; i++) {
+		pid = fork();
+		if (!pid) {
+			pin(i % cpus);
+			execv(again[0], (char **)again);
+			_exit(1);
+		}
+		if (i % 4 == 3) {
+			while (wait(&status) > 0)
+				good += WIFEXITED(status) && WEXITSTATUS(status) == 42;
+		}
+	}
+	say("processes", good == CHILDREN, "%u of %u forked, executed and waited for in %.1f s",
+	    good, CHILDREN, seconds() - start);
+}
+
+/* --- memory */
+
+struct shared {
+	volatile size_t done;		/* bytes */
+	volatile size_t wrong;		/* words */
+	volatile unsigned int ready;
+	volatile bool stop;
+	volatile size_t rounds;
+};
+
+static struct shared *shared;
+
+static size_t test_memory(uint64_t *mem, size_t size, uint64_t flip)
+{
+	size_t i, wrong = 0;
+
+	for (i = 0; i < size / sizeof(*mem); i++)
+		mem[i] = (uintptr_t)&mem[i] ^ flip;
+	for (i = 0; i < size / sizeof(*mem); i++)
+		wrong += mem[i] != ((uintptr_t)&mem[i] ^ flip);
+	return wrong;
+}
+
+static void *get_memory(size_t size)
+{
+	void *mem = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (mem == MAP_FAILED)
+		_exit(1);
+	return mem;
+}
+
+static void memory_child(unsigned int cpu, size_t size)
+{
+	void *mem = get_memory(size);
+	size_t wrong;
+
+	pin(cpu);
+	wrong = test_memory(mem, size, 0);
+	wrong += test_memory(mem, size, ~0ull);
+	__sync_fetch_and_add(&shared->wrong, wrong);
+	__sync_fetch_and_add(&shared->done, size);
+	_exit(0);
+}
+
+static void memory(void)
+{
+	size_t total = available() - MARGIN, each = total / cpus & -NODM_PAGE;
+	double start = seconds();
+	unsigned int i;
+
+	for (i = 0; i < cpus; i++) {
+		if (!fork())
+			memory_child(i, each);
+	}
+	while (wait(NULL) > 0)
+		;
+	say("memory", shared->done == each * cpus && !shared->wrong,
+	    "%zu MiB tested twice in %.1f s, %zu words wrong", shared->done >> 20,
+	    seconds() - start, shared->wrong);
+}
+
+static void secret_child(unsigned int cpu, size_t size, uint64_t seed)
+{
+	volatile void *mem = get_memory(size);
+
+	pin(cpu);
+	nodm_secret_write(mem, size, seed);
+	__sync_fetch_and_add(&shared->ready, 1);
+	do {
+		__sync_fetch_and_add(&shared->wrong,
+				     nodm_secret_differs(mem, size, seed));
+		__sync_fetch_and_add(&shared->rounds, 1);
+		/* The host has to work, too. */
+		usleep(200000);
+	} while (!shared->stop);
+	_exit(0);
+}
+
+/* Hold the secret, looking at it all the time, until a line comes in. */
+static void secret(uint64_t seed)
+{
+	size_t each = (available() - MARGIN) / cpus & -NODM_PAGE;
+	char line[64] = "";
+	unsigned int i;
+	int status, bad = 0;
+
+	for (i = 0; i < cpus; i++) {
+		if (!fork())
+			secret_child(i, each, seed);
+	}
+	while (shared->ready < cpus) {
+		usleep(10000);
+		if (waitpid(-1, &status, WNOHANG) > 0) {
+			say("secret", false, "a process that should hold it is gone");
+			return;
+		}
+	}
+	printf("nodm: secret written: %zu pages\n", each * cpus / NODM_PAGE);
+	if (!fgets(line, sizeof(line), stdin))
+		strcpy(line, "end of file");
+	line[strcspn(line, "\n")] = 0;
+	shared->stop = true;
+	while (wait(&status) > 0)
+		bad += !WIFEXITED(status) || WEXITSTATUS(status);
+	say("input", !strcmp(line, "go"), "\"%s\" came in on the console", line);
+	say("secret", !bad && !shared->wrong && shared->rounds >= cpus,
+	    "read %zu times on %u CPUs, %zu words wrong", shared->rounds, cpus,
+	    shared->wrong);
+}
+
+/* --- in the kernel: paravirtual features, conversions */
+
+static void tell(const char *what)
+{
+	char path[128], text[256];
+
+	snprintf(path, sizeof(path), "/sys/module/nodm_convert/parameters/%s", what);
+	read_text(path, text, sizeof(text));
+	printf("nodm: %s %s\n", what, *text ? text : "FAILED: no result");
+	failures += strncmp(text, "ok", 2) != 0;
+}
+
+static void kernel_part(const char *rounds)
+{
+	unsigned long long n[8] = {};
+	char args[64], stat[256];
+	int fd;
+
+	fd = open("/nodm_convert.ko", O_RDONLY | O_CLOEXEC);
+	snprintf(args, sizeof(args), "rounds=%s", *rounds ? rounds : "0");
+	if (fd < 0 || syscall(SYS_finit_module, fd, args, 0)) {
+		say("module", false, "%s", strerror(errno));
+		return;
+	}
+	tell("paravirtual");
+	if (atoi(rounds))
+		tell("conversions");
+
+	read_text("/proc/stat", stat, sizeof(stat));
+	sscanf(stat, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", n, n + 1, n + 2,
+	       n + 3, n + 4, n + 5, n + 6, n + 7);
+	printf("nodm: stolen by the host: %llu ticks of 10 ms\n", n[7]);
+}
+
+static void shell(void)
+{
+	static const char * const sh[] = { "/bin/sh", "-l", NULL };
+	pid_t pid = fork();
+
+	if (!pid) {
+		setsid();
+		ioctl(0, TIOCSCTTY, 1);
+		execv(sh[0], (char **)sh);
+		_exit(1);
+	}
+	waitpid(pid, NULL, 0);
+}
+
+static void become_init(void)
+{
+	mkdir("/proc", 0755);
+	mkdir("/sys", 0755);
+	mkdir("/dev", 0755);
+	mkdir("/tmp", 0755);
+	mount("proc", "/proc", "proc", 0, NULL);
+	mount("sysfs", "/sys", "sysfs", 0, NULL);
+	mount("dev", "/dev", "devtmpfs", 0, NULL);
+	mount("tmp", "/tmp", "tmpfs", 0, NULL);
+	setenv("PATH", "/bin", 1);
+	setenv("HOME", "/", 1);
+	setenv("PS1", "guest# ", 1);
+	setvbuf(stdout, NULL, _IOLBF, 0);
+}
+
+int main(int argc, char **argv)
+{
+	const char *todo;
+	uint64_t seed;
+	int fd;
+
+	if (argc > 1 && !strcmp(argv[1], "--child"))
+		return 42;
+	become_init();
+	fd = open("/dev/console", O_RDWR);
+	if (fd >= 0) {
+		dup2(fd, 0);
+		dup2(fd, 1);
+		dup2(fd, 2);
+	}
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
+		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	todo = strdup(parameter("nodm.do="));
+	about();
+	if (!strcmp(todo, "shell")) {
+		shell();
+	} else if (!strcmp(todo, "panic")) {
+		fd = open("/proc/sysrq-trigger", O_WRONLY);
+		sleep(write(fd, "c", 1) + 60);
+	} else if (!strcmp(todo, "reset")) {
+		reboot(RB_AUTOBOOT);
+	} else if (!strcmp(todo, "hang")) {
+		pause();
+	} else if (!strcmp(todo, "secret")) {
+		secret(strtoull(parameter("nodm.seed="), NULL, 16));
+		printf("nodm: guest %s\n", failures ? "FAILED" : "lives");
+	} else {
+		seed = strtoull(parameter("nodm.seed="), NULL, 16);
+		timers();
+		processes();
+		memory();
+		kernel_part(parameter("nodm.convert="));
+		shared->wrong = 0;
+		secret(seed);
+		printf("nodm: guest %s\n", failures ? "FAILED" : "lives: all of it ok");
+	}
+	sync();
+	usleep(100000);
+	reboot(RB_POWER_OFF);
+	return 1;
+}
