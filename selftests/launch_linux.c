@@ -45,6 +45,7 @@ static const char * const proofs[] = {
 };
 
 #define NR_PROOFS	(sizeof(proofs) / sizeof(proofs[0]))
+#define LAST_LINES	40
 #define KCORE_STEP	MIB(1)
 #define KERNEL_TEXT	0xffffffff80000000ull
 
@@ -74,6 +75,8 @@ struct run {
 static const char *kernel, *initrd, *vmm;
 static unsigned int memory = 128, cpus = 2, rounds = 60, timeout = 240;
 static bool verbose, whole_kcore;
+static char last_lines[LAST_LINES][160];
+static unsigned int nr_lines;
 static int probe;
 static struct nodm_picture picture;
 static __u64 *pfns;		/* of all looks, one after another */
@@ -320,6 +323,8 @@ static void follow(struct run *run, pid_t pid, int in, FILE *out)
 
 	while (fgets(line, sizeof(line), out)) {
 		line[strcspn(line, "\r\n")] = 0;
+		snprintf(last_lines[nr_lines++ % LAST_LINES], sizeof(last_lines[0]),
+			 "%.150s", line);
 		text = strstr(line, "nodm: ") ?: line;
 		if (verbose || !strncmp(text, "nodm: ", 6))
 			printf("  | %s\n", line);
@@ -336,6 +341,18 @@ static void follow(struct run *run, pid_t pid, int in, FILE *out)
 				die("the VMM's input");
 		}
 	}
+}
+
+/* What a guest that panicked said of it. */
+static void print_last_lines(void)
+{
+	unsigned int i = nr_lines < LAST_LINES ? 0 : nr_lines - LAST_LINES;
+
+	if (verbose)
+		return;
+	printf("  the end of the guest's console:\n");
+	for (; i < nr_lines; i++)
+		printf("  | %s\n", last_lines[i % LAST_LINES]);
 }
 
 static int by_number(const void *a, const void *b)
@@ -366,6 +383,7 @@ static void launch(struct run *run)
 	pid_t pid;
 
 	nr_pfns = 0;
+	nr_lines = 0;
 	run->seed = nodm_seed();
 	nodm_compact();
 	look(run, BEFORE, 0);
@@ -386,6 +404,8 @@ static void launch(struct run *run)
 		die("waitpid");
 	fclose(file);
 	close(in);
+	if (!WIFEXITED(run->status) || WEXITSTATUS(run->status))
+		print_last_lines();
 
 	sort_pfns();
 	/* Which pages it would be is known only now. */
@@ -470,8 +490,9 @@ static void judge(const struct run *run)
 		fail("the VMM ended with %s %d", WIFEXITED(run->status) ?
 		     "exit code" : "signal", WIFEXITED(run->status) ?
 		     WEXITSTATUS(run->status) : WTERMSIG(run->status));
-	/* Half of it at least; the rest is the guest's kernel and a margin. */
-	if (run->secret_pages * NODM_PAGE < MIB(memory) / 2)
+	/* Most of it; the rest is the guest's kernel and a margin. */
+	if (run->secret_pages * NODM_PAGE + MIB(80) < MIB(memory) ||
+	    !run->secret_pages)
 		fail("the secret was in %llu pages only",
 		     (unsigned long long)run->secret_pages);
 	if (run->phases[SECRET].pages < run->secret_pages)

@@ -10,7 +10,8 @@
  *   nodm.do=prove   all of it, with the secret of nodm.seed=<hex>; default
  *   nodm.do=secret  only the secret
  *   nodm.do=shell   a shell on the console, and power off when it ends
- *   nodm.do=panic   make the kernel panic;  reset: reset;  hang: do nothing
+ *   nodm.do=panic   make the kernel panic;  reset: reset;  hang: do nothing;
+ *                   off: power off
  *   nodm.convert=N  rounds of conversions on each CPU (0: none)
  */
 #include <errno.h>
@@ -391,6 +392,8 @@ int main(int argc, char **argv)
 		reboot(RB_AUTOBOOT);
 	} else if (!strcmp(todo, "hang")) {
 		pause();
+	} else if (!strcmp(todo, "off")) {
+		printf("nodm: powering off\n");
 	} else if (!strcmp(todo, "secret")) {
 		secret(strtoull(parameter("nodm.seed="), NULL, 16));
 		printf("nodm: guest %s\n", failures ? "FAILED" : "lives");
