@@ -1,0 +1,371 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What it costs KVM to get at guest memory: by its userspace address, by windows
+ * that no other CPU sees, and by windows in the direct map, as architectures
+ * without the former have them; in turns, in one boot.
+ *
+ * Usage: bench_access [--count N] [--rounds N] [--check | --icount]
+ *
+ *   --check   print KTAP, and fail when a figure is missed that depends neither on
+ *             speed nor on luck: no flush of other CPUs' TLBs by a window
+ *   --icount  the same, and fail if a read by a window takes more than half of the
+ *             instructions that one in the direct map takes
+ *
+ * Emulated time misleads, because loading CR3 empties the whole emulated TLB.
+ * Under QEMU's -icount (scripts/boot --icount) a nanosecond is an instruction.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+
+#include "kselftest.h"
+#include "nodm.h"
+
+#define GENERIC_WINDOW	"/sys/kernel/debug/no_direct_map/generic_window"
+
+#define MAX_ROUNDS	31
+#define MEM_SIZE	MIB(4)
+
+/* Page tables that map GVA, and don't map GVA_NONE from the first level on. */
+#define TABLES		0x10000ul
+#define GVA		0x201000ul
+#define GVA_NONE	(1ul << 40)
+/* Two pages for the cache to go back and forth between. */
+#define INFO		0x20000ul
+
+enum { UACCESS, WINDOW, GENERIC, NR_HOWS };
+
+static const char * const how_names[] = {
+	[UACCESS] = "uaccess", [WINDOW] = "window", [GENERIC] = "generic",
+};
+
+enum { READ, WALK, WRITE, REFRESH, NR_OPS };
+
+static const char * const op_texts[] = {
+	[READ] = "read 8 bytes (first level of a walk)",
+	[WALK] = "walk 4 levels of page tables",
+	[WRITE] = "write 4 KiB (pwrite)",
+	[REFRESH] = "refresh a gfn_to_pfn_cache",
+};
+
+struct machine {
+	int vm, vcpu, gmem;
+	char *mem;
+};
+
+struct sample {
+	double ns;
+	double flushes;
+	bool done;
+};
+
+static const char *prefix = "";
+static int probe;
+
+static int xioctl(int fd, unsigned long request, void *arg, const char *name)
+{
+	int ret = ioctl(fd, request, arg);
+
+	if (ret < 0)
+		ksft_exit_fail_msg("%s: %s\n", name, strerror(errno));
+	return ret;
+}
+#define do_ioctl(fd, request, arg) xioctl(fd, request, arg, #request)
+
+static void put(struct machine *m, uint64_t gpa, const void *data, size_t size)
+{
+	if (m->gmem < 0)
+		memcpy(m->mem + gpa, data, size);
+	else if (pwrite(m->gmem, data, size, gpa) != size)
+		ksft_exit_fail_msg("pwrite: %s\n", strerror(errno));
+}
+
+static void put_word(struct machine *m, uint64_t gpa, uint64_t word)
+{
+	put(m, gpa, &word, sizeof(word));
+}
+
+static void start(struct machine *m, bool ordinary)
+{
+	struct kvm_userspace_memory_region2 slot = { .memory_size = MEM_SIZE };
+	struct kvm_memory_attributes attrs = {
+		.size = MEM_SIZE, .attributes = KVM_MEMORY_ATTRIBUTE_PRIVATE,
+	};
+	struct kvm_xen_hvm_config xen = {};
+	struct kvm_cpuid2 *cpuid;
+	struct kvm_sregs sregs;
+	int kvm, i;
+
+	m->vm = nodm_vm_create(ordinary ? 0 : KVM_X86_SW_PROTECTED_VM);
+	if (m->vm < 0)
+		ksft_exit_fail_msg("KVM_CREATE_VM: %s\n", strerror(-m->vm));
+
+	m->gmem = -1;
+	m->mem = mmap(NULL, MEM_SIZE, ordinary ? PROT_READ | PROT_WRITE : PROT_NONE,
+		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (m->mem == MAP_FAILED)
+		ksft_exit_fail_msg("mmap: %s\n", strerror(errno));
+	slot.userspace_addr = (uintptr_t)m->mem;
+
+	if (!ordinary) {
+		m->gmem = nodm_gmem_create(m->vm, MEM_SIZE,
+					   GUEST_MEMFD_FLAG_NO_DIRECT_MAP);
+		if (m->gmem < 0)
+			ksft_exit_fail_msg("guest_memfd: %s\n", strerror(-m->gmem));
+		slot.flags = KVM_MEM_GUEST_MEMFD;
+		slot.guest_memfd = m->gmem;
+	}
+	do_ioctl(m->vm, KVM_SET_USER_MEMORY_REGION2, &slot);
+	if (!ordinary)
+		do_ioctl(m->vm, KVM_SET_MEMORY_ATTRIBUTES, &attrs);
+	do_ioctl(m->vm, KVM_XEN_HVM_CONFIG, &xen);
+
+	/* Present, writable, user, accessed, dirty. */
+	for (i = 0; i < 3; i++)
+		put_word(m, TABLES + i * NODM_PAGE, (TABLES + (i + 1) * NODM_PAGE) | 0x67);
+	put_word(m, TABLES + 2 * NODM_PAGE + (GVA >> 21) * 8, (TABLES + 3 * NODM_PAGE) | 0x67);
+	put_word(m, TABLES + 3 * NODM_PAGE + (GVA >> 12) % 512 * 8, GVA | 0x67);
+	put_word(m, INFO, 0);
+	put_word(m, INFO + NODM_PAGE, 0);
+
+	m->vcpu = ioctl(m->vm, KVM_CREATE_VCPU, 0);
+	if (m->vcpu < 0)
+		ksft_exit_fail_msg("KVM_CREATE_VCPU: %s\n", strerror(errno));
+	cpuid = calloc(1, sizeof(*cpuid) + 256 * sizeof(cpuid->entries[0]));
+	cpuid->nent = 256;
+	kvm = open("/dev/kvm", O_RDWR);
+	do_ioctl(kvm, KVM_GET_SUPPORTED_CPUID, cpuid);
+	do_ioctl(m->vcpu, KVM_SET_CPUID2, cpuid);
+	close(kvm);
+	free(cpuid);
+
+	do_ioctl(m->vcpu, KVM_GET_SREGS, &sregs);
+	sregs.cr0 = 0x80000011;		/* PG, ET, PE */
+	sregs.cr3 = TABLES;
+	sregs.cr4 = 0x20;		/* PAE */
+	sregs.efer = 0x500;		/* LMA, LME */
+	do_ioctl(m->vcpu, KVM_SET_SREGS, &sregs);
+}
+
+static void end(struct machine *m)
+{
+	close(m->vcpu);
+	close(m->vm);
+	if (m->gmem >= 0)
+		close(m->gmem);
+	munmap(m->mem, MEM_SIZE);
+}
+
+static void translate(struct machine *m, uint64_t gva, bool valid)
+{
+	struct kvm_translation tr = { .linear_address = gva };
+
+	do_ioctl(m->vcpu, KVM_TRANSLATE, &tr);
+	if (tr.valid != valid || (valid && tr.physical_address != GVA))
+		ksft_exit_fail_msg("%#lx is at %#llx, valid %d\n", (long)gva,
+				   tr.physical_address, tr.valid);
+}
+
+static void do_op(struct machine *m, int op, unsigned int i)
+{
+	static char page[NODM_PAGE];
+	struct kvm_xen_vcpu_attr attr = {
+		.type = KVM_XEN_VCPU_ATTR_TYPE_VCPU_INFO,
+		.u.gpa = INFO + i % 2 * NODM_PAGE,
+	};
+
+	switch (op) {
+	case READ:
+		translate(m, GVA_NONE, false);
+		break;
+	case WALK:
+		translate(m, GVA, true);
+		break;
+	case WRITE:
+		put(m, MIB(2), page, sizeof(page));
+		break;
+	case REFRESH:
+		do_ioctl(m->vcpu, KVM_XEN_VCPU_SET_ATTR, &attr);
+		break;
+	}
+}
+
+/* A refresh of the direct map's own takes none; those of aliases count as well. */
+static uint64_t flushes(void)
+{
+	struct nodm_flushes now;
+
+	nodm_flushes(probe, true, &now);
+	return now.direct + now.other + now.all + now.cpa / sysconf(_SC_NPROCESSORS_ONLN);
+}
+
+static void measure(int how, size_t count, struct sample samples[NR_OPS])
+{
+	struct machine m;
+	double begin;
+	size_t i;
+	int op;
+
+	if (how != UACCESS && nodm_write_file(GENERIC_WINDOW, "%d", how == GENERIC) < 0)
+		ksft_exit_fail_msg("%s can't be written\n", GENERIC_WINDOW);
+
+	start(&m, how == UACCESS);
+	for (op = 0; op < NR_OPS; op++) {
+		/* There's no KVM in between when a VMM writes to its own memory. */
+		if (op == WRITE && how == UACCESS)
+			continue;
+
+		/* Holes, splits, and what else happens only once. */
+		do_op(&m, op, 0);
+		do_op(&m, op, 1);
+		flushes();
+
+		begin = nodm_now();
+		for (i = 0; i < count; i++)
+			do_op(&m, op, i);
+		samples[op].ns = (nodm_now() - begin) * 1e9 / count;
+		samples[op].flushes = (double)flushes() / count;
+		samples[op].done = true;
+	}
+	end(&m);
+
+	if (how == GENERIC)
+		nodm_write_file(GENERIC_WINDOW, "0");
+}
+
+static int by_ns(const void *a, const void *b)
+{
+	const struct sample *x = a, *y = b;
+
+	return (x->ns > y->ns) - (x->ns < y->ns);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "count", required_argument, NULL, 'n' },
+		{ "rounds", required_argument, NULL, 'r' },
+		{ "check", no_argument, NULL, 'c' },
+		{ "icount", no_argument, NULL, 'i' },
+		{ "help", no_argument, NULL, 'h' },
+		{}
+	};
+	static struct sample samples[NR_HOWS][MAX_ROUNDS][NR_OPS];
+	size_t count = 2000, rounds = 3, round, value;
+	struct sample best[NR_HOWS][NR_OPS];
+	struct nodm_flushes counters;
+	bool check = false, icount = false;
+	double reads[NR_HOWS];
+	int opt, how, op;
+	char *rest;
+
+	while ((opt = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+		switch (opt) {
+		case 'n':
+		case 'r':
+			value = strtoul(optarg, &rest, 10);
+			if (*rest || !value || value > (opt == 'n' ? 10000000 : MAX_ROUNDS)) {
+				fprintf(stderr, "%s: not a good number: \"%s\"\n",
+					argv[0], optarg);
+				return KSFT_FAIL;
+			}
+			*(opt == 'n' ? &count : &rounds) = value;
+			break;
+		case 'i':
+			icount = true;
+			/* fall through */
+		case 'c':
+			check = true;
+			prefix = "# ";
+			break;
+		case 'h':
+			printf("Usage: %s [--count N] [--rounds N] [--check | --icount]\n", argv[0]);
+			return KSFT_PASS;
+		default:
+			return KSFT_FAIL;
+		}
+	}
+	if (optind < argc) {
+		fprintf(stderr, "%s: unknown argument \"%s\" (try --help)\n",
+			argv[0], argv[optind]);
+		return KSFT_FAIL;
+	}
+
+	nodm_is_no_test = !check;
+	nodm_require(argv[0], NODM_NEED_PROBE | NODM_NEED_FLAG | NODM_NEED_DEBUGFS);
+	if (access(GENERIC_WINDOW, W_OK))
+		nodm_skip("no %s: CONFIG_NO_DIRECT_MAP_GENERIC_WINDOW is missing",
+			  GENERIC_WINDOW);
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	if (check) {
+		ksft_print_header();
+		ksft_set_plan(3 + icount);
+	}
+	nodm_pin(0);
+	probe = nodm_probe_open();
+	nodm_flushes(probe, true, &counters);
+	if (!(counters.probed & 1))
+		ksft_exit_fail_msg("flush_tlb_kernel_range() can't be counted\n");
+
+	for (round = 0; round < rounds; round++)
+		for (how = 0; how < NR_HOWS; how++)
+			measure(how, count, samples[how][round]);
+
+	/* The median of each; a round's samples lie NR_OPS apart. */
+	for (how = 0; how < NR_HOWS; how++) {
+		for (op = 0; op < NR_OPS; op++) {
+			struct sample sorted[MAX_ROUNDS];
+
+			for (round = 0; round < rounds; round++)
+				sorted[round] = samples[how][round][op];
+			qsort(sorted, rounds, sizeof(*sorted), by_ns);
+			best[how][op] = sorted[rounds / 2];
+		}
+	}
+
+	printf("%s%-38s", prefix, "ns (flushes of all CPUs' TLBs) each");
+	for (how = 0; how < NR_HOWS; how++)
+		printf(" %18s", how_names[how]);
+	printf("\n");
+	for (op = 0; op < NR_OPS; op++) {
+		printf("%s%-38s", prefix, op_texts[op]);
+		for (how = 0; how < NR_HOWS; how++) {
+			if (best[how][op].done)
+				printf(" %10.0f (%5.2f)", best[how][op].ns,
+				       best[how][op].flushes);
+			else
+				printf(" %18s", "-");
+		}
+		printf("\n");
+	}
+
+	/* Without what the ioctl takes, which is the same for all. */
+	for (how = 0; how < NR_HOWS; how++)
+		reads[how] = (best[how][WALK].ns - best[how][READ].ns) / 3;
+	printf("%sa single read of 8 bytes: window / generic %.2f\n", prefix,
+	       reads[WINDOW] / reads[GENERIC]);
+
+	if (check) {
+		ksft_test_result(best[WINDOW][READ].flushes == 0 &&
+				 best[WINDOW][WALK].flushes == 0 &&
+				 best[WINDOW][WRITE].flushes == 0,
+				 "no flush by a window\n");
+		/* Shows that the above could be seen. */
+		ksft_test_result(best[GENERIC][READ].flushes >= 1 &&
+				 best[GENERIC][WRITE].flushes >= 1,
+				 "a flush by a window in the direct map\n");
+		ksft_test_result(best[GENERIC][WALK].flushes >= 4 * best[GENERIC][READ].flushes,
+				 "four times that by a walk of four levels\n");
+		if (icount)
+			ksft_test_result(reads[WINDOW] <= reads[GENERIC] / 2,
+					 "half of the instructions or less\n");
+		ksft_finished();
+	}
+	return KSFT_PASS;
+}
