@@ -111,6 +111,23 @@ static void hard_error(struct __test_metadata *_metadata,
 	EXPECT_FALSE(touch_fails(f.map + (BAD - 1) * NODM_PAGE));
 	EXPECT_FALSE(touch_fails(f.map + (BAD + 1) * NODM_PAGE));
 
+	/*
+	 * pwrite() stops in front of it.  What is written is the secret, from the
+	 * file itself, so that it is nowhere else.
+	 */
+	if (!kind->secretmem) {
+		char *src = f.map + (BAD - 2) * NODM_PAGE;
+
+		errno = 0;
+		EXPECT_EQ(pwrite(f.fd, src, 64, BAD * NODM_PAGE + 128), -1);
+		EXPECT_EQ(errno, EIO);
+		EXPECT_EQ(pwrite(f.fd, src, 2 * NODM_PAGE, (BAD - 1) * NODM_PAGE),
+			  NODM_PAGE);
+		EXPECT_EQ(pwrite(f.fd, src, NODM_PAGE, (BAD + 1) * NODM_PAGE),
+			  NODM_PAGE);
+		expect_quarantined(_metadata, probe, bad, false);
+	}
+
 	/* The error is the file's: a new mapping doesn't make it go away. */
 	ASSERT_EQ(munmap(f.map, f.size), 0);
 	f.map = mmap(NULL, f.size, PROT_READ | PROT_WRITE, MAP_SHARED, f.fd, 0);

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Rule R5: while the kernel accesses a page in a window, no other CPU can, and
+ * once the window is closed, none.  The generic window, which a debug option
+ * selects, shows the page to all CPUs while it is open, but has to leave nothing
+ * behind, not in a TLB either.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/mman.h>
+
+#include "kselftest_harness.h"
+#include "nodm.h"
+
+#undef TEST_TIMEOUT_DEFAULT
+#define TEST_TIMEOUT_DEFAULT	300
+
+#define GENERIC		"/sys/kernel/debug/no_direct_map/generic_window"
+/* Where arch/x86/mm/cpu_local_map.c maps pages. */
+#define LOCAL_ADDRESS	((void *)(1ul << 30))
+
+enum { PAGES = 32, SECONDS = 3 };
+
+FIXTURE(window) {
+	struct nodm_kind kind;
+	struct nodm_file f;
+	__u64 pfns[PAGES];
+	uint64_t seed;
+	int probe;
+};
+
+FIXTURE_SETUP(window)
+{
+	self->kind = (struct nodm_kind)NODM_MMAP_SHARED;
+	nodm_pin(0);
+	self->probe = nodm_probe_open();
+	self->seed = nodm_seed();
+	ASSERT_EQ(nodm_open(&self->f, &self->kind, PAGES * NODM_PAGE), 0);
+}
+
+FIXTURE_TEARDOWN(window)
+{
+	nodm_write_file(GENERIC, "0\n");
+	nodm_close(&self->f);
+	close(self->probe);
+}
+
+static void write_page(struct __test_metadata *_metadata, struct nodm_file *f,
+		       size_t i, int value)
+{
+	char buf[NODM_PAGE];
+
+	memset(buf, value, sizeof(buf));
+	ASSERT_EQ(pwrite(f->fd, buf, NODM_PAGE, i * NODM_PAGE), NODM_PAGE);
+}
+
+static void fill(struct __test_metadata *_metadata, int probe,
+		 struct nodm_file *f, __u64 *pfns)
+{
+	struct nodm_check res;
+	size_t i;
+
+	for (i = 0; i < PAGES; i++)
+		write_page(_metadata, f, i, 1);
+	nodm_check_file(probe, f->fd, 0, PAGES, pfns, NULL, &res);
+	ASSERT_EQ(res.present, PAGES);
+	EXPECT_EQ(res.mapped, 0);
+	EXPECT_EQ(res.readable, 0);
+}
+
+static void check(struct __test_metadata *_metadata, int probe,
+		  const struct nodm_watched *seen, const __u64 *pfns)
+{
+	struct nodm_check res;
+
+	TH_LOG("%llu reads in %llu rounds succeeded, %llu of them when no window was open",
+	       (unsigned long long)seen->reads, (unsigned long long)seen->loops,
+	       (unsigned long long)seen->stale);
+	EXPECT_GT(seen->faults, 0);
+	EXPECT_EQ(seen->stale, 0)
+		TH_LOG("page frame %#llx could be read although its window was closed",
+		       (unsigned long long)seen->bad_pfn);
+
+	/* From all CPUs, and from the page tables. */
+	nodm_check_pfns(probe, pfns, PAGES, NULL, 0, &res);
+	EXPECT_EQ(res.mapped, 0);
+	EXPECT_EQ(res.readable, 0);
+}
+
+static bool page_is(const struct nodm_file *f, size_t i, int value)
+{
+	size_t n;
+
+	for (n = 0; n < NODM_PAGE; n++)
+		if (f->map[i * NODM_PAGE + n] != (char)value)
+			return false;
+	return true;
+}
+
+/* Not even once, and not even while a window is open. */
+TEST_F(window, local)
+{
+	double end = nodm_now() + SECONDS;
+	struct nodm_watched seen;
+	unsigned int n, last;
+	__u8 marks[PAGES];
+	size_t i;
+
+	/* The file is there if the kernel was built for debugging that. */
+	nodm_write_file(GENERIC, "0\n");
+	fill(_metadata, self->probe, &self->f, self->pfns);
+	nodm_watch(self->probe, nodm_other_cpu(), self->pfns, PAGES, self->seed, 0);
+	memset(marks, 1, sizeof(marks));
+	nodm_arm(self->probe, marks, PAGES);
+
+	for (n = 0; nodm_now() < end || n < PAGES; n++)
+		write_page(_metadata, &self->f, n % PAGES, n);
+
+	nodm_watch_stop(self->probe, &seen);
+	check(_metadata, self->probe, &seen, self->pfns);
+	EXPECT_EQ(seen.reads, 0);
+
+	/* What was written is where it belongs. */
+	for (i = 0; i < PAGES; i++) {
+		last = n - 1 - (n - 1 - i) % PAGES;
+		EXPECT_TRUE(page_is(&self->f, i, last));
+	}
+}
+
+TEST_F(window, generic)
+{
+	double end = nodm_now() + SECONDS;
+	struct nodm_watched seen;
+	__u8 mark;
+	int i;
+
+	if (access(GENERIC, W_OK))
+		SKIP(return, "needs CONFIG_NO_DIRECT_MAP_GENERIC_WINDOW");
+	ASSERT_EQ(nodm_write_file(GENERIC, "1\n"), 0);
+
+	/* One page only, as the windows are short: don't look at another one. */
+	fill(_metadata, self->probe, &self->f, self->pfns);
+	nodm_watch(self->probe, nodm_other_cpu(), self->pfns, 1, self->seed, 0);
+	while (nodm_now() < end) {
+		mark = 0;
+		nodm_arm(self->probe, &mark, 1);
+		for (i = 0; i < 50; i++)
+			write_page(_metadata, &self->f, 0, i);
+		mark = 1;
+		nodm_arm(self->probe, &mark, 1);
+	}
+	nodm_watch_stop(self->probe, &seen);
+	check(_metadata, self->probe, &seen, self->pfns);
+	/* Had there been none, the watch would prove nothing. */
+	EXPECT_GT(seen.reads, 0);
+
+	EXPECT_TRUE(page_is(&self->f, 0, 49));
+	for (i = 1; i < PAGES; i++)
+		EXPECT_TRUE(page_is(&self->f, i, 1));
+}
+
+struct reader {
+	int pipe[2];
+	int cpu;
+	bool stop;
+	unsigned long faults, reads;
+};
+
+/* Have the kernel read at the address of a window, in the mm of this process. */
+static bool local_address_readable(struct reader *r)
+{
+	char buf[8];
+
+	if (write(r->pipe[1], LOCAL_ADDRESS, sizeof(buf)) < 0) {
+		r->faults += errno == EFAULT;
+		return false;
+	}
+	r->reads++;
+	return read(r->pipe[0], buf, sizeof(buf)) == sizeof(buf);
+}
+
+static void *reader_thread(void *data)
+{
+	struct reader *r = data;
+
+	nodm_pin(r->cpu);
+	while (!__atomic_load_n(&r->stop, __ATOMIC_RELAXED))
+		local_address_readable(r);
+	return NULL;
+}
+
+TEST_F(window, address)
+{
+	struct reader here = {}, there = {};
+	double end = nodm_now() + SECONDS;
+	char buf[NODM_PAGE] = {};
+	pthread_t thread;
+	size_t i = 0;
+
+	nodm_write_file(GENERIC, "0\n");
+	there.cpu = nodm_other_cpu();
+	ASSERT_EQ(pipe2(here.pipe, O_NONBLOCK), 0);
+	ASSERT_EQ(pipe2(there.pipe, O_NONBLOCK), 0);
+	/* This process has nothing there. */
+	ASSERT_FALSE(local_address_readable(&here));
+	ASSERT_EQ(here.faults, 1);
+
+	ASSERT_EQ(pthread_create(&thread, NULL, reader_thread, &there), 0);
+	while (nodm_now() < end) {
+		ASSERT_EQ(pwrite(self->f.fd, buf, NODM_PAGE, i++ % PAGES * NODM_PAGE),
+			  NODM_PAGE);
+		local_address_readable(&here);
+	}
+	__atomic_store_n(&there.stop, true, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+
+	EXPECT_GT(there.faults, 0);
+	EXPECT_EQ(here.faults, i + 1);
+	EXPECT_EQ(here.reads, 0);
+	EXPECT_EQ(there.reads, 0);
+}
+
+int main(int argc, char **argv)
+{
+	nodm_require(argv[0], NODM_NEED_PROBE | NODM_NEED_FLAG |
+			      NODM_NEED_DEBUGFS | NODM_NEED_TWO_CPUS);
+	return test_harness_run(argc, argv);
+}
