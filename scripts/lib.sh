@@ -157,6 +157,29 @@ apt_private() {
 	touch "$dir/.updated"
 }
 
+# compiler TREE OBJ: CC, and what makes the same input give the same kernel.  ccache
+# is used where it can be.  Its cache lies outside of this directory and sees paths
+# relative to it, so that a clone in another folder finds what this one compiled.
+compiler() {
+	CC=gcc
+	export KBUILD_BUILD_TIMESTAMP="2026-01-01" KBUILD_BUILD_USER=nodm KBUILD_BUILD_HOST=nodm
+	export LOCALVERSION=
+	# __FILE__ and warnings name a file as ever.
+	KCPPFLAGS="-fmacro-prefix-map=$(realpath -m --relative-to="$2" "$1")/="
+	export KCPPFLAGS
+	have ccache || return 0
+	if [ -z "${CCACHE_DIR:-}" ]; then
+		export CCACHE_DIR=${XDG_CACHE_HOME:-${HOME:-$BUILD}/.cache}/nodm-ccache CCACHE_MAXSIZE=15G
+	fi
+	if ! mkdir -p "$CCACHE_DIR" 2> /dev/null || [ ! -w "$CCACHE_DIR" ]; then
+		say "cannot write $CCACHE_DIR: compiling without ccache"
+		return 0
+	fi
+	CC="ccache gcc"
+	export CCACHE_NOHASHDIR=1 CCACHE_BASEDIR=$TOP
+	case $BUILD in "$TOP"/*) ;; *) CCACHE_BASEDIR=$BUILD ;; esac
+}
+
 # QEMU: bookworm's own 7.2 is too old, its backport is what this was tested with.
 need_qemu() {
 	local major
