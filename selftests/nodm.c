@@ -407,6 +407,14 @@ int nodm_soft_offline(int probe, __u64 pfn)
 	return ioctl(probe, NODM_IOC_SOFT_OFFLINE, &arg) ? -errno : arg.ret;
 }
 
+int nodm_alias(int probe, int fd, size_t index, unsigned int rounds,
+	       struct nodm_alias *res)
+{
+	*res = (struct nodm_alias){ .fd = fd, .index = index, .rounds = rounds };
+
+	return ioctl(probe, NODM_IOC_ALIAS, res) ? -errno : 0;
+}
+
 size_t nodm_wait_restored(int probe, const __u64 *pfns, size_t count)
 {
 	struct nodm_check res;

@@ -162,9 +162,11 @@ __u64 nodm_hold(int probe, int fd, size_t index);
 void nodm_put(int probe);
 long nodm_gup(int probe, void *addr, unsigned int nr, unsigned int how);
 void nodm_flushes(int probe, bool reset, struct nodm_flushes *res);
-/* Both return 0 or -errno, -EOPNOTSUPP without kallsyms. */
+/* These return 0 or -errno, -EOPNOTSUPP without kallsyms. */
 int nodm_own(int probe, unsigned int op, __u64 *pfn);
 int nodm_soft_offline(int probe, __u64 pfn);
+int nodm_alias(int probe, int fd, size_t index, unsigned int rounds,
+	       struct nodm_alias *res);
 
 /* Wait for the pages to be in the direct map again.  Returns how many aren't. */
 size_t nodm_wait_restored(int probe, const __u64 *pfns, size_t count);

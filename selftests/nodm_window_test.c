@@ -4,6 +4,9 @@
  * once the window is closed, none.  The generic window, which a debug option
  * selects, shows the page to all CPUs while it is open, but has to leave nothing
  * behind, not in a TLB either.
+ *
+ * Rule R6: an alias of a page, which any CPU can use, leaves no TLB entry behind
+ * when it is gone.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -23,7 +26,7 @@
 /* Where arch/x86/mm/cpu_local_map.c maps pages. */
 #define LOCAL_ADDRESS	((void *)(1ul << 30))
 
-enum { PAGES = 32, SECONDS = 3 };
+enum { PAGES = 32, SECONDS = 3, ALIASES = 200 };
 
 FIXTURE(window) {
 	struct nodm_kind kind;
@@ -222,6 +225,23 @@ TEST_F(window, address)
 	EXPECT_EQ(here.faults, i + 1);
 	EXPECT_EQ(here.reads, 0);
 	EXPECT_EQ(there.reads, 0);
+}
+
+TEST_F(window, alias)
+{
+	struct nodm_alias seen;
+	struct nodm_check res;
+
+	fill(_metadata, self->probe, &self->f, self->pfns);
+	ASSERT_EQ(nodm_alias(self->probe, self->f.fd, 0, ALIASES, &seen), 0);
+	TH_LOG("%llu reads of aliases, and %llu of what they had left",
+	       (unsigned long long)seen.reads, (unsigned long long)seen.stale);
+	EXPECT_EQ(seen.reads, ALIASES * sysconf(_SC_NPROCESSORS_ONLN));
+	EXPECT_EQ(seen.stale, 0);
+
+	nodm_check_pfns(self->probe, self->pfns, PAGES, NULL, 0, &res);
+	EXPECT_EQ(res.mapped, 0);
+	EXPECT_EQ(res.readable, 0);
 }
 
 int main(int argc, char **argv)

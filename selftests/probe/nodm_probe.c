@@ -786,6 +786,74 @@ static long do_soft_offline(struct nodm_soft_offline *arg)
 	return 0;
 }
 
+/* NODM_IOC_ALIAS */
+
+static void *(*alias_map)(struct folio *folio, size_t offset);
+static void (*alias_unmap)(struct folio *folio, void *addr);
+
+struct alias_reads {
+	void *addr;
+	atomic_t nr;
+};
+
+static void read_alias(void *data)
+{
+	struct alias_reads *reads = data;
+	u64 word;
+
+	if (!copy_from_kernel_nofault(&word, reads->addr, sizeof(word)))
+		atomic_inc(&reads->nr);
+}
+
+static unsigned int reads_of_alias(void *addr)
+{
+	struct alias_reads reads = { .addr = addr };
+
+	on_each_cpu(read_alias, &reads, 1);
+	return atomic_read(&reads.nr);
+}
+
+static long do_alias(struct nodm_alias *arg)
+{
+	struct file *file;
+	struct folio *folio;
+	long ret = 0;
+	void *addr;
+	u32 i;
+
+	if (!alias_map || !alias_unmap)
+		return -EOPNOTSUPP;
+
+	file = fget(arg->fd);
+	if (!file)
+		return -EBADF;
+
+	arg->reads = 0;
+	arg->stale = 0;
+	for (i = 0; i < arg->rounds && !fatal_signal_pending(current); i++) {
+		folio = filemap_lock_folio(file->f_mapping, arg->index);
+		if (IS_ERR(folio)) {
+			ret = PTR_ERR(folio);
+			break;
+		}
+		addr = alias_map(folio, 0);
+		folio_unlock(folio);
+		if (IS_ERR(addr)) {
+			folio_put(folio);
+			ret = PTR_ERR(addr);
+			break;
+		}
+
+		arg->reads += reads_of_alias(addr);
+		alias_unmap(folio, addr);
+		arg->stale += reads_of_alias(addr);
+		folio_put(folio);
+	}
+
+	fput(file);
+	return ret;
+}
+
 /*
  * None of these is exported, and kallsyms_lookup_name() isn't either, but a
  * kprobe knows where it is.  The rest works without them.
@@ -808,6 +876,8 @@ static void find_symbols(void)
 	set_valid_noflush = (void *)lookup("set_direct_map_valid_noflush");
 	flush_range = (void *)lookup("flush_tlb_kernel_range");
 	soft_offline = (void *)lookup("soft_offline_page");
+	alias_map = (void *)lookup("folio_alias_map");
+	alias_unmap = (void *)lookup("folio_alias_unmap");
 }
 
 /* The device */
@@ -855,6 +925,7 @@ static long probe_ioctl(struct file *file, unsigned int cmd, unsigned long data)
 		struct nodm_flushes flushes;
 		struct nodm_own own;
 		struct nodm_soft_offline soft_offline;
+		struct nodm_alias alias;
 	} arg;
 	long ret = 0;
 
@@ -901,6 +972,9 @@ static long probe_ioctl(struct file *file, unsigned int cmd, unsigned long data)
 		break;
 	case NODM_IOC_SOFT_OFFLINE:
 		ret = do_soft_offline(&arg.soft_offline);
+		break;
+	case NODM_IOC_ALIAS:
+		ret = do_alias(&arg.alias);
 		break;
 	default:
 		ret = -ENOTTY;

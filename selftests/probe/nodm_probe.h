@@ -164,6 +164,18 @@ struct nodm_soft_offline {
 	__s64 ret;		/* output: 0 or -errno */
 };
 
+/*
+ * Have the kernel make an alias of a page of a file, which all CPUs then read, take
+ * it away, and have all CPUs read it again.
+ */
+struct nodm_alias {
+	__s32 fd;
+	__u32 rounds;
+	__u64 index;
+	__u64 reads;		/* output: that succeeded while it was there */
+	__u64 stale;		/* output: that succeeded afterwards */
+};
+
 #define NODM_IOC_CHECK	_IOWR('N', 0x40, struct nodm_check)
 #define NODM_IOC_MAP	_IOWR('N', 0x41, struct nodm_map)
 #define NODM_IOC_SCAN	_IOWR('N', 0x42, struct nodm_scan)
@@ -176,5 +188,6 @@ struct nodm_soft_offline {
 #define NODM_IOC_FLUSHES _IOWR('N', 0x49, struct nodm_flushes)
 #define NODM_IOC_OWN	_IOWR('N', 0x4a, struct nodm_own)
 #define NODM_IOC_SOFT_OFFLINE _IOWR('N', 0x4b, struct nodm_soft_offline)
+#define NODM_IOC_ALIAS	_IOWR('N', 0x4c, struct nodm_alias)
 
 #endif
