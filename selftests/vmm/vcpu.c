@@ -2,11 +2,13 @@
 /* Sets vCPUs up, runs them and handles their exits. */
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <linux/kvm.h>
 #include <linux/kvm_para.h>
@@ -32,10 +34,12 @@ struct vcpu {
 	int fd;
 	struct kvm_run *run;
 	pthread_t thread;
+	bool stopped;
 };
 
 static struct vcpu vcpus[VMM_MAX_CPUS];
 static uint16_t pm1_enable;
+static bool stop;
 
 /* All that KVM offers, its paravirtual features included. */
 static void set_cpuid(struct vcpu *vcpu)
@@ -246,6 +250,8 @@ static void *vcpu_thread(void *data)
 			continue;
 		}
 		err = errno;
+		if (__atomic_load_n(&stop, __ATOMIC_SEQ_CST))
+			break;
 		if (err == EINTR || err == EAGAIN)
 			continue;
 		if (run->exit_reason == KVM_EXIT_MEMORY_FAULT)
@@ -255,7 +261,41 @@ static void *vcpu_thread(void *data)
 			    (unsigned long long)run->memory_fault.gpa, strerror(err));
 		die("vCPU %u: KVM_RUN: %s", vcpu->id, strerror(err));
 	}
+	__atomic_store_n(&vcpu->stopped, true, __ATOMIC_SEQ_CST);
 	return NULL;
+}
+
+static void interrupt(int sig)
+{
+}
+
+void vcpus_report(struct vmm *vmm)
+{
+	struct sigaction sa = { .sa_handler = interrupt };
+	struct kvm_sregs sregs;
+	struct kvm_regs regs;
+	unsigned int i, tries;
+
+	sigaction(SIGUSR1, &sa, NULL);
+	__atomic_store_n(&stop, true, __ATOMIC_SEQ_CST);
+	for (i = 0; i < vmm->cpus; i++) {
+		vcpus[i].run->immediate_exit = 1;
+		pthread_kill(vcpus[i].thread, SIGUSR1);
+	}
+	for (i = 0; i < vmm->cpus; i++) {
+		/* KVM lets nobody else look at a vCPU that runs. */
+		for (tries = 0; tries < 20; tries++) {
+			if (__atomic_load_n(&vcpus[i].stopped, __ATOMIC_SEQ_CST))
+				break;
+			usleep(100000);
+		}
+		if (tries == 20)
+			fprintf(stderr, "vmm: vCPU %u does not stop\n", i);
+		else if (!ioctl(vcpus[i].fd, KVM_GET_REGS, &regs) &&
+			 !ioctl(vcpus[i].fd, KVM_GET_SREGS, &sregs))
+			fprintf(stderr, "vmm: vCPU %u: rip 0x%llx rsp 0x%llx rflags 0x%llx cr2 0x%llx cr3 0x%llx\n",
+				i, regs.rip, regs.rsp, regs.rflags, sregs.cr2, sregs.cr3);
+	}
 }
 
 void vcpus_start(struct vmm *vmm)

@@ -346,6 +346,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "vmm: the guest had a triple fault\n");
 		break;
 	case END_TIMEOUT:
+		vcpus_report(&vmm);
 		fprintf(stderr, "vmm: the guest ran for longer than %u seconds\n",
 			timeout);
 		break;

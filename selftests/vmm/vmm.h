@@ -80,6 +80,8 @@ uint64_t boot_entry(void);
 
 /* vcpu.c */
 void vcpus_start(struct vmm *vmm);
+/* Stops the vCPUs and prints where they were. */
+void vcpus_report(struct vmm *vmm);
 
 /* serial.c */
 void serial_out(struct vmm *vmm, unsigned int reg, uint8_t value);
