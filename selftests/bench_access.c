@@ -307,7 +307,7 @@ int main(int argc, char **argv)
 		ksft_print_header();
 		ksft_set_plan(3 + icount);
 	}
-	nodm_pin(0);
+	nodm_pin_here();
 	probe = nodm_probe_open();
 	nodm_flushes(probe, true, &counters);
 	if (!(counters.probed & 1))

@@ -539,6 +539,11 @@ void nodm_pin(int cpu)
 		die("CPU %d", cpu);
 }
 
+void nodm_pin_here(void)
+{
+	nodm_pin(sched_getcpu());
+}
+
 int nodm_other_cpu(void)
 {
 	cpu_set_t set;

@@ -189,6 +189,8 @@ int nodm_write_file(const char *path, const char *fmt, ...)
 
 double nodm_now(void);
 void nodm_pin(int cpu);
+/* To a CPU that is allowed. */
+void nodm_pin_here(void);
 /* A CPU that the caller isn't pinned to. */
 int nodm_other_cpu(void);
 /* Leave garbage in free memory, so that pages which aren't zeroed show. */

@@ -30,7 +30,7 @@
 	};								\
 	FIXTURE_SETUP(name)						\
 	{								\
-		nodm_pin(0);						\
+		nodm_pin_here();						\
 		self->probe = nodm_probe_open();			\
 		self->missing = nodm_missing(self->probe);		\
 		self->seed = nodm_seed();				\
@@ -304,7 +304,7 @@ TEST(private_memory)
 	uint64_t missing;
 	int probe, i;
 
-	nodm_pin(0);
+	nodm_pin_here();
 	probe = nodm_probe_open();
 	missing = nodm_missing(probe);
 	ASSERT_EQ(nodm_guest_open(&g, &kind, PAGES * NODM_PAGE), 0);

@@ -28,7 +28,7 @@ TEST(probe_sees_tables_and_tlbs)
 	int probe, i, ret;
 	__u8 marks[16];
 
-	nodm_pin(0);
+	nodm_pin_here();
 	probe = nodm_probe_open();
 	ret = nodm_own(probe, NODM_OWN_ALLOC, &first);
 	if (ret == -EOPNOTSUPP)
@@ -109,7 +109,7 @@ TEST(probe_finds_a_secret)
 	};								\
 	FIXTURE_SETUP(name)						\
 	{								\
-		nodm_pin(0);						\
+		nodm_pin_here();						\
 		self->probe = nodm_probe_open();			\
 		self->missing = nodm_missing(self->probe);		\
 	}								\

@@ -39,7 +39,7 @@ FIXTURE(window) {
 FIXTURE_SETUP(window)
 {
 	self->kind = (struct nodm_kind)NODM_MMAP_SHARED;
-	nodm_pin(0);
+	nodm_pin_here();
 	self->probe = nodm_probe_open();
 	self->seed = nodm_seed();
 	ASSERT_EQ(nodm_open(&self->f, &self->kind, PAGES * NODM_PAGE), 0);
