@@ -30,7 +30,7 @@
 	};								\
 	FIXTURE_SETUP(name)						\
 	{								\
-		nodm_pin_here();						\
+		nodm_pin_here();					\
 		self->probe = nodm_probe_open();			\
 		self->missing = nodm_missing(self->probe);		\
 		self->seed = nodm_seed();				\

@@ -109,7 +109,7 @@ TEST(probe_finds_a_secret)
 	};								\
 	FIXTURE_SETUP(name)						\
 	{								\
-		nodm_pin_here();						\
+		nodm_pin_here();					\
 		self->probe = nodm_probe_open();			\
 		self->missing = nodm_missing(self->probe);		\
 	}								\
