@@ -7,7 +7,7 @@
 
 @ call @
 position p;
-identifier f =~ "^(__)?(kvm_vcpu_)?gfn_to_hva(_many|_prot|_memslot|_memslot_prot)?$|^hva_to_pfn|^kvm_follow_pfn$|^(__)?gfn_to_page$|^gfn_to_hva_memslot$|^kvm_prefetch_pages$";
+identifier f =~ "^(__)?(kvm_vcpu_)?gfn_to_hva(_many|_prot|_memslot|_memslot_prot)?$|^hva_to_pfn|^kvm_follow_pfn$|^(__)?gfn_to_page$|^gfn_to_hva_memslot$|^kvm_prefetch_pages$|^(__)?kvm_(get|put)_guest$";
 @@
 
 f@p(...)
