@@ -110,8 +110,11 @@ DEPS_BUILD="gcc make flex bison bc libelf-dev libssl-dev cpio kmod xz-utils zstd
 	ccache busybox-static libcap-dev libnuma-dev uuid-dev python3 perl git
 	rsync gzip"
 DEPS_SERIES="git quilt perl"
-DEPS_HOST="debhelper dwarves dpkg-dev libdw-dev rsync"
-DEPS_CHECK="shellcheck codespell quilt git perl python3"
+DEPS_HOST="build-essential debhelper dwarves dpkg-dev libdw-dev rsync"
+DEPS_CHECK="shellcheck codespell quilt git perl python3 python3-ply python3-git"
+
+# A fresh machine may be installing updates by itself.
+APT_WAIT=(-o DPkg::Lock::Timeout=300)
 
 # need PACKAGE...: install what is missing, in one go.
 need() {
@@ -128,11 +131,11 @@ need() {
 	set -- $missing
 	if [ -z "$(find "$BUILD/log/.apt-updated" -mmin -120 2> /dev/null)" ]; then
 		shown "updating the package lists" "$BUILD/log/apt-update.log" \
-			apt-get -q update
+			apt-get -q "${APT_WAIT[@]}" update
 		touch "$BUILD/log/.apt-updated"
 	fi
 	shown "installing $*" "$BUILD/log/apt-install.log" \
-		env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install "$@"
+		env DEBIAN_FRONTEND=noninteractive apt-get -q "${APT_WAIT[@]}" -y --no-install-recommends install "$@"
 }
 
 # Debian's backports suites live in a private apt state under build/: the
@@ -189,7 +192,7 @@ need_qemu() {
 	fi
 	apt_private
 	shown "installing qemu-system-x86" "$BUILD/log/apt-qemu.log" \
-		env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends \
+		env DEBIAN_FRONTEND=noninteractive apt-get -q "${APT_WAIT[@]}" -y --no-install-recommends \
 		"${APT_PRIVATE[@]}" install -t bookworm-backports qemu-system-x86
 }
 
@@ -257,6 +260,15 @@ ensure_tree() {
 
 # --- the series as commits ------------------------------------------------
 
+# from_is "NAME <MAIL>": the mail on standard input as one from NAME.  git wraps the
+# header of somebody with a long name.
+from_is() {
+	FROM="From: $1" awk '
+		!done && /^From: / { print ENVIRON["FROM"]; done = wrapped = 1; next }
+		wrapped && /^[ \t]/ { next }
+		{ wrapped = 0; print }'
+}
+
 # export_series REPO FROM TO OUT: OUT/patches/*.patch and OUT/series, the same
 # bytes for the same commits wherever and whenever it runs.
 export_series() {
@@ -276,7 +288,8 @@ export_series() {
 		for p in "$out"/patches/*.patch; do
 			[ -e "$p" ] || continue
 			# The role, not whoever committed, is the author of what leaves here.
-			sed -i "0,/^From: /s/^From: .*/From: $ROLE_NAME <$ROLE_MAIL>/" "$p"
+			from_is "$ROLE_NAME <$ROLE_MAIL>" < "$p" > "$out/patch"
+			mv "$out/patch" "$p"
 			subject=$(sed -n 's/^Subject: \[PATCH\] //p;/^Subject:/q' "$p")
 			case $subject in
 			*selftests*:*) group=selftests ;;
@@ -363,7 +376,9 @@ applied_stamp() { echo "$(git -C "$LINUX" rev-parse --absolute-git-dir)/nodm-app
 # that must not disturb build/linux; kept from run to run.
 own_tree() {
 	local dir=$1 commit=$2
-	if [ ! -e "$dir/.complete" ]; then
+	# It borrows objects by an absolute path: of no use once either has moved.
+	if [ ! -e "$dir/.complete" ] ||
+	   ! pure_git -C "$dir" fetch -q --no-tags "$LINUX" "$commit" 2> /dev/null; then
 		rm -rf "$dir"
 		mkdir -p "${dir%/*}"
 		say "making the tree ${dir#"$TOP"/}"
@@ -375,6 +390,5 @@ own_tree() {
 	rm -f "$dir/.git/index.lock"
 	pure_git -C "$dir" reset -q --hard
 	pure_git -C "$dir" clean -qfd
-	pure_git -C "$dir" fetch -q --no-tags "$LINUX" "$commit"
 	pure_git -C "$dir" checkout -q --detach "$commit"
 }
