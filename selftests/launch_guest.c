@@ -7,12 +7,10 @@
  *
  * The same guest runs on a guest_memfd with a direct map first: if nothing of
  * it is found there, then what looks has no eyes.
- *
- * Usage: launch_guest [--size MIB]
+ * --help says how to use it.
  */
 #include <getopt.h>
 #include <pthread.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/utsname.h>
@@ -51,38 +49,18 @@ struct class {
 	size_t readable[NR_PHASES];	/* by at least one CPU */
 };
 
-struct phase {
-	struct nodm_direct_map dm;
-	uint64_t missing;
-	uint64_t flushes;	/* since the phase before */
-	uint64_t secret;	/* pages found by a search of all memory */
-};
-
 struct run {
 	bool ordinary;
 	size_t size;
 	uint64_t seed;
 	struct class classes[NR_CLASSES];
-	struct phase phases[NR_PHASES];
+	struct nodm_look looks[NR_PHASES];
 	uint64_t guest_result;	/* words of the secret that were wrong */
 	size_t not_restored;
 };
 
 static int probe;
 static struct nodm_picture picture;
-static int failures;
-
-static void fail(const char *fmt, ...)
-{
-	va_list args;
-
-	failures++;
-	printf("  WRONG: ");
-	va_start(args, fmt);
-	vprintf(fmt, args);
-	va_end(args);
-	printf("\n");
-}
 
 /* The guest: write the secret, then check it over and over until told to end. */
 static uint64_t guest_rounds;
@@ -211,15 +189,11 @@ static void look(struct run *run, int phase, const uint8_t *class_of, int fd,
 {
 	const size_t pages = run->size / NODM_PAGE;
 	__u32 *states = calloc(pages, sizeof(*states));
-	struct phase *p = &run->phases[phase];
-	struct nodm_flushes flushes;
 	struct nodm_check res;
 	struct class *class;
 	size_t i;
 
-	nodm_flushes(probe, true, &flushes);
-	p->flushes = flushes.direct + flushes.all;
-
+	nodm_look(probe, run->seed, true, &run->looks[phase]);
 	if (fd >= 0)
 		nodm_check_file(probe, fd, 0, pages, pfns, states, &res);
 	else
@@ -229,9 +203,6 @@ static void look(struct run *run, int phase, const uint8_t *class_of, int fd,
 		class->mapped[phase] += !!(states[i] & NODM_MAPPED);
 		class->readable[phase] += !!(states[i] & NODM_READABLE);
 	}
-	nodm_direct_map(&p->dm);
-	p->missing = nodm_missing(probe);
-	p->secret = nodm_scan(probe, run->seed, NULL);
 	free(states);
 }
 
@@ -240,7 +211,7 @@ static void launch(struct run *run)
 	const size_t pages = run->size / NODM_PAGE;
 	uint8_t *class_of = calloc(pages, 1);
 	__u64 *pfns = calloc(pages, sizeof(*pfns));
-	struct nodm_flushes flushes;
+	struct nodm_look *before = &run->looks[BEFORE];
 	struct kvm_vcpu *vcpu;
 	struct class *class;
 	pthread_t thread;
@@ -250,9 +221,9 @@ static void launch(struct run *run)
 	int fd;
 
 	run->seed = nodm_seed();
-	nodm_direct_map(&run->phases[BEFORE].dm);
-	run->phases[BEFORE].missing = nodm_picture(probe, &picture);
-	nodm_flushes(probe, true, &flushes);
+	nodm_picture(probe, &picture);
+	nodm_look(probe, run->seed, false, before);
+	before->flushes = -1;
 
 	vm = create_vm(&fd, run, &vcpu);
 	classify(vm, pages, class_of);
@@ -280,50 +251,31 @@ static void launch(struct run *run)
 	close(fd);
 	kvm_vm_free(vm);
 	run->not_restored = nodm_wait_restored(probe, pfns, pages);
-	nodm_wait_missing(probe, run->phases[BEFORE].missing);
+	nodm_wait_missing(probe, before->missing);
 	look(run, AFTER, class_of, -1, pfns);
 	free(class_of);
 	free(pfns);
 }
 
+/* Until the next call. */
 static const char *yes_no(const struct class *class, int phase)
 {
-	static char buf[2][32];
-	static int turn;
+	static char buf[32];
 
-	if (!class->mapped[phase] && class->readable[phase]) {
-		snprintf(buf[turn], sizeof(buf[0]), "TLB: %zu",
-			 class->readable[phase]);
-		return buf[turn++ & 1];
-	}
-	if (!class->mapped[phase])
+	if (!class->mapped[phase] && class->readable[phase])
+		snprintf(buf, sizeof(buf), "TLB: %zu", class->readable[phase]);
+	else if (!class->mapped[phase])
 		return "no";
-	if (class->mapped[phase] == class->pages)
+	else if (class->mapped[phase] == class->pages)
 		return "yes";
-	snprintf(buf[turn & 1], sizeof(buf[0]), "%zu of %zu",
-		 class->mapped[phase], class->pages);
-	return buf[turn++ & 1];
-}
-
-static void print_row(const char *name, const uint64_t *values, bool first)
-{
-	int i;
-
-	printf("  %-41s", name);
-	for (i = 0; i < NR_PHASES; i++) {
-		if (!i && !first)
-			printf("%12s", "");
-		else
-			printf("%12llu", (unsigned long long)values[i]);
-	}
-	printf("\n");
+	else
+		snprintf(buf, sizeof(buf), "%zu of %zu", class->mapped[phase],
+			 class->pages);
+	return buf;
 }
 
 static void print_run(const struct run *run)
 {
-	static const char * const entries[] = { "4 KiB", "2 MiB", "1 GiB" };
-	uint64_t row[NR_PHASES];
-	char name[64];
 	int i, j;
 
 	printf("%-35s%8s", "In the host's direct map?", "pages");
@@ -337,66 +289,40 @@ static void print_run(const struct run *run)
 		printf("\n");
 	}
 
-	printf("%-43s", "The direct map");
-	for (i = 0; i < NR_PHASES; i++)
-		printf("%12s", phase_names[i]);
-	printf("\n");
-	for (j = 0; j < 3; j++) {
-		for (i = 0; i < NR_PHASES; i++)
-			row[i] = run->phases[i].dm.kb[j] / 1024;
-		snprintf(name, sizeof(name), "MiB mapped by entries of %s",
-			 entries[j]);
-		print_row(name, row, true);
-	}
-	for (i = 0; i < NR_PHASES; i++)
-		row[i] = run->phases[i].missing;
-	print_row("pages of RAM that have no entry", row, true);
-	for (i = 0; i < NR_PHASES; i++)
-		row[i] = run->phases[i].flushes;
-	print_row("TLB flushes on all CPUs, since then", row, false);
-	for (i = 0; i < NR_PHASES; i++)
-		row[i] = run->phases[i].secret;
-	print_row("pages in which the guest's secret is found", row, false);
+	nodm_print_looks(run->looks, sizeof(*run->looks), phase_names, NR_PHASES);
 }
 
 static void judge(const struct run *run)
 {
-	const struct phase *before = &run->phases[BEFORE];
-	const struct phase *after = &run->phases[AFTER];
 	const struct class *class;
 	int i, j;
 
 	if (run->guest_result)
-		fail("the guest found %llu words of its memory changed",
-		     (unsigned long long)run->guest_result);
+		nodm_fail("the guest found %llu words of its memory changed",
+			  (unsigned long long)run->guest_result);
 	for (i = 0; i < NR_CLASSES; i++) {
 		class = &run->classes[i];
 		if (!class->pages)
-			fail("no pages of class %s", class_names[i]);
+			nodm_fail("no pages of class %s", class_names[i]);
 		if (class->mapped[BEFORE] != class->pages)
-			fail("%s: not in the direct map from the start",
-			     class_names[i]);
+			nodm_fail("%s: not in the direct map from the start",
+				  class_names[i]);
 		for (j = LOADED; j <= RUNNING; j++) {
 			if (class->mapped[j] || class->readable[j])
-				fail("%s, %s: %zu pages have an entry, %zu can be read",
-				     class_names[i], phase_names[j],
-				     class->mapped[j], class->readable[j]);
+				nodm_fail("%s, %s: %zu pages have an entry, %zu can be read",
+					  class_names[i], phase_names[j],
+					  class->mapped[j], class->readable[j]);
 		}
 		if (class->mapped[AFTER] != class->pages)
-			fail("%s: %zu pages did not return to the direct map",
-			     class_names[i], class->pages - class->mapped[AFTER]);
+			nodm_fail("%s: %zu pages did not return to the direct map",
+				  class_names[i], class->pages - class->mapped[AFTER]);
 	}
 	for (i = LOADED; i < NR_PHASES; i++) {
-		if (run->phases[i].secret)
-			fail("%s: the guest's secret is in the direct map",
-			     phase_names[i]);
+		if (run->looks[i].found)
+			nodm_fail("%s: the guest's secret is in the direct map",
+				  phase_names[i]);
 	}
-	if (after->missing != before->missing)
-		fail("%lld pages of RAM more than before have no entry",
-		     (long long)(after->missing - before->missing));
-	if (after->dm.kb[0] > before->dm.kb[0])
-		fail("the direct map stays split: %llu KiB more in 4 KiB entries",
-		     (unsigned long long)(after->dm.kb[0] - before->dm.kb[0]));
+	nodm_judge(&run->looks[BEFORE], &run->looks[AFTER], 0);
 }
 
 /* Memory that the host can't map, and only the guest itself ever writes to. */
@@ -417,7 +343,7 @@ static void private_memory(size_t size)
 	nodm_check_file(probe, g.file.fd, 0, pages, pfns, NULL, &during);
 	found = nodm_scan(probe, g.seed, NULL);
 	if (nodm_guest_run(&g, NODM_GUEST_VERIFY, 0, size))
-		fail("private memory changed");
+		nodm_fail("private memory changed");
 	nodm_guest_close(&g);
 	nodm_wait_restored(probe, pfns, pages);
 	nodm_check_pfns(probe, pfns, pages, NULL, g.seed, &after);
@@ -430,10 +356,21 @@ static void private_memory(size_t size)
 	       (unsigned long long)found_after);
 	if (during.present != pages || during.mapped || during.readable ||
 	    found)
-		fail("private memory is in the direct map");
+		nodm_fail("private memory is in the direct map");
 	if (after.mapped != pages || found_after)
-		fail("private memory did not return zeroed");
+		nodm_fail("private memory did not return zeroed");
 	free(pfns);
+}
+
+static void usage(const char *self)
+{
+	printf("Usage: %s [--size MIB]\n"
+	       "\n"
+	       "Run a guest of MIB (default 16) on memory that isn't in the direct map, and look\n"
+	       "for that memory.\n"
+	       "\n"
+	       "Exit codes: 0 all is as it must be, 1 something is wrong or can't be tested here,\n"
+	       "%d bad usage.\n", self, NODM_BAD_USAGE);
 }
 
 int main(int argc, char **argv)
@@ -446,30 +383,24 @@ int main(int argc, char **argv)
 	struct run comparison = { .ordinary = true }, run = {};
 	size_t size = 16, total = 0, mapped = 0;
 	struct utsname host;
-	char *end;
 	int opt, i;
 
 	while ((opt = getopt_long(argc, argv, "h", options, NULL)) != -1) {
 		switch (opt) {
 		case 's':
-			size = strtoul(optarg, &end, 10);
-			if (*end || size < 8 || size > 1024) {
-				fprintf(stderr, "%s: --size needs 8 to 1024 (MiB), not \"%s\"\n",
-					argv[0], optarg);
-				return 1;
-			}
+			size = nodm_number("size", optarg, 8, 1024);
 			break;
 		case 'h':
-			printf("Usage: %s [--size MIB]\n", argv[0]);
+			usage(argv[0]);
 			return 0;
 		default:
-			return 1;
+			return NODM_BAD_USAGE;
 		}
 	}
 	if (optind < argc) {
 		fprintf(stderr, "%s: unknown argument \"%s\" (try --help)\n",
 			argv[0], argv[optind]);
-		return 1;
+		return NODM_BAD_USAGE;
 	}
 
 	nodm_is_no_test = true;
@@ -493,11 +424,11 @@ int main(int argc, char **argv)
 	printf("Without the flag, for comparison\n");
 	printf("  pages %zu; running: in the direct map %zu, secret found in %llu; after: secret found in %llu\n\n",
 	       total, mapped,
-	       (unsigned long long)comparison.phases[RUNNING].secret,
-	       (unsigned long long)comparison.phases[AFTER].secret);
-	if (mapped != total || comparison.phases[RUNNING].secret <
-			       SECRET_SIZE / NODM_PAGE)
-		fail("the probe doesn't see what is there: nothing below counts");
+	       (unsigned long long)comparison.looks[RUNNING].found,
+	       (unsigned long long)comparison.looks[AFTER].found);
+	if (mapped != total || comparison.looks[RUNNING].found <
+			       (int64_t)(SECRET_SIZE / NODM_PAGE))
+		nodm_fail("the probe doesn't see what is there: nothing below counts");
 
 	printf("With GUEST_MEMFD_FLAG_NO_DIRECT_MAP\n");
 	run.size = MIB(size);
@@ -509,8 +440,8 @@ int main(int argc, char **argv)
 
 	printf("\n\"no\" is: no entry in the page tables, and a read fails on each of %ld CPUs.\n",
 	       sysconf(_SC_NPROCESSORS_ONLN));
-	if (failures) {
-		printf("VERDICT: FAILED, %d wrong\n", failures);
+	if (nodm_failures) {
+		printf("VERDICT: FAILED, %u wrong\n", nodm_failures);
 		return 1;
 	}
 	printf("VERDICT: OK. The guest ran, and the host's direct map had none of its memory.\n");

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
+#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -69,6 +70,36 @@ void nodm_skip(const char *why, ...)
 	va_end(args);
 	printf("\n");
 	exit(nodm_is_no_test ? KSFT_FAIL : KSFT_SKIP);
+}
+
+unsigned int nodm_failures;
+
+void nodm_fail(const char *fmt, ...)
+{
+	va_list args;
+
+	nodm_failures++;
+	printf("WRONG: ");
+	va_start(args, fmt);
+	vprintf(fmt, args);
+	va_end(args);
+	printf("\n");
+}
+
+unsigned int nodm_number(const char *option, const char *text,
+			 unsigned int min, unsigned int max)
+{
+	unsigned long value;
+	char *end;
+
+	errno = 0;
+	value = strtoul(text, &end, 10);
+	if (errno || *end || end == text || *text == '-' || value < min || value > max) {
+		fprintf(stderr, "%s: --%s needs a number from %u to %u, not \"%s\"\n",
+			program_invocation_name, option, min, max, text);
+		exit(NODM_BAD_USAGE);
+	}
+	return value;
 }
 
 /* The module lies beside the programs. */
@@ -415,6 +446,27 @@ int nodm_alias(int probe, int fd, size_t index, unsigned int rounds,
 	return ioctl(probe, NODM_IOC_ALIAS, res) ? -errno : 0;
 }
 
+int nodm_local(int probe, int fd, size_t index, struct nodm_local *res)
+{
+	*res = (struct nodm_local){ .fd = fd, .index = index };
+
+	return ioctl(probe, NODM_IOC_LOCAL, res) ? -errno : 0;
+}
+
+void nodm_removals(int probe, struct nodm_removals *res)
+{
+	if (ioctl(probe, NODM_IOC_REMOVALS, res))
+		die("removals");
+}
+
+void nodm_clear_mce(int probe, __u64 pfn)
+{
+	struct nodm_clear_mce arg = { .pfn = pfn };
+
+	if (ioctl(probe, NODM_IOC_CLEAR_MCE, &arg))
+		die("pfn %#llx", (unsigned long long)pfn);
+}
+
 size_t nodm_wait_restored(int probe, const __u64 *pfns, size_t count)
 {
 	struct nodm_check res;
@@ -519,6 +571,137 @@ int nodm_write_file(const char *path, const char *fmt, ...)
 	va_end(args);
 	close(fd);
 	return ret;
+}
+
+void nodm_look(int probe, uint64_t seed, bool search, struct nodm_look *look)
+{
+	struct nodm_flushes flushes;
+
+	nodm_flushes(probe, true, &flushes);
+	look->flushes = flushes.direct + flushes.all;
+	look->found = search ? (int64_t)nodm_scan(probe, seed, NULL) : -1;
+	look->missing = nodm_missing(probe);
+	nodm_direct_map(&look->dm);
+}
+
+void nodm_judge(const struct nodm_look *before, const struct nodm_look *after,
+		unsigned int tolerance_kb)
+{
+	if (after->missing != before->missing)
+		nodm_fail("%lld pages of RAM more than before have no entry",
+			  (long long)(after->missing - before->missing));
+	if (after->dm.kb[0] > before->dm.kb[0] + tolerance_kb)
+		nodm_fail("the direct map stays split: %llu KiB more in 4 KiB entries",
+			  (unsigned long long)(after->dm.kb[0] - before->dm.kb[0]));
+}
+
+void nodm_print_head(const char *name, const char * const *times, size_t nr)
+{
+	size_t i;
+
+	printf("%-43s", name);
+	for (i = 0; i < nr; i++)
+		printf("%12s", times[i]);
+	printf("\n");
+}
+
+void nodm_print_row(const char *name, const void *first, size_t stride, size_t nr)
+{
+	const int64_t *value;
+	size_t i;
+
+	printf("  %-41s", name);
+	for (i = 0; i < nr; i++) {
+		value = first + i * stride;
+		if (*value < 0)
+			printf("%12s", "-");
+		else
+			printf("%12lld", (long long)*value);
+	}
+	printf("\n");
+}
+
+void nodm_print_looks(const struct nodm_look *first, size_t stride,
+		      const char * const *times, size_t nr)
+{
+	nodm_print_head("The direct map", times, nr);
+	nodm_print_row("KiB mapped by entries of 4 KiB", &first->dm.kb[0], stride, nr);
+	nodm_print_row("KiB mapped by entries of 2 MiB", &first->dm.kb[1], stride, nr);
+	nodm_print_row("KiB mapped by entries of 1 GiB", &first->dm.kb[2], stride, nr);
+	nodm_print_row("pages of RAM that have no entry", &first->missing, stride, nr);
+	nodm_print_row("TLB flushes on all CPUs, since then", &first->flushes, stride, nr);
+	nodm_print_row("pages in which the secret is found", &first->found, stride, nr);
+}
+
+/* The kernel's text has a physical address as well. */
+#define KERNEL_TEXT	0xffffffff80000000ull
+
+int nodm_kcore_open(struct nodm_kcore *kcore)
+{
+	Elf64_Ehdr ehdr;
+	Elf64_Phdr phdr;
+	int i;
+
+	kcore->nr = 0;
+	kcore->fd = open("/proc/kcore", O_RDONLY | O_CLOEXEC);
+	if (kcore->fd < 0)
+		return -errno;
+	if (pread(kcore->fd, &ehdr, sizeof(ehdr), 0) != sizeof(ehdr))
+		goto bad;
+	for (i = 0; i < ehdr.e_phnum; i++) {
+		if (pread(kcore->fd, &phdr, sizeof(phdr),
+			  ehdr.e_phoff + i * sizeof(phdr)) != sizeof(phdr))
+			goto bad;
+		if (phdr.p_type != PT_LOAD)
+			continue;
+		if (kcore->nr == NODM_KCORE_MAX)
+			goto bad;
+		kcore->segments[kcore->nr].va = phdr.p_vaddr;
+		kcore->segments[kcore->nr].pa = phdr.p_vaddr >= KERNEL_TEXT ?
+						~0ull : phdr.p_paddr;
+		kcore->segments[kcore->nr].size = phdr.p_memsz;
+		kcore->segments[kcore->nr++].offset = phdr.p_offset;
+	}
+	return 0;
+
+bad:
+	close(kcore->fd);
+	return -EIO;
+}
+
+void nodm_kcore_close(struct nodm_kcore *kcore)
+{
+	close(kcore->fd);
+}
+
+static off_t kcore_find(const struct nodm_kcore *kcore, bool ram, uint64_t addr,
+			size_t *size)
+{
+	uint64_t start;
+	unsigned int i;
+
+	for (i = 0; i < kcore->nr; i++) {
+		if ((kcore->segments[i].pa != ~0ull) != ram)
+			continue;
+		start = ram ? kcore->segments[i].pa : kcore->segments[i].va;
+		if (addr < start || addr - start >= kcore->segments[i].size)
+			continue;
+		addr -= start;
+		if (*size > kcore->segments[i].size - addr)
+			*size = kcore->segments[i].size - addr;
+		return kcore->segments[i].offset + addr;
+	}
+	return -1;
+}
+
+off_t nodm_kcore_ram(const struct nodm_kcore *kcore, uint64_t pa, size_t *size)
+{
+	return kcore_find(kcore, true, pa, size);
+}
+
+off_t nodm_kcore_other(const struct nodm_kcore *kcore, uint64_t va, size_t *size)
+{
+	return kcore_find(kcore, false, va, size);
 }
 
 double nodm_now(void)

@@ -90,6 +90,13 @@ void nodm_skip(const char *why, ...) __attribute__((format(printf, 1, 2), noretu
 bool nodm_without_flag(void);
 /* Say what is missing in plain words, and fail. */
 extern bool nodm_is_no_test;
+/* Such programs go on after what is wrong, and end with a number of failures. */
+void nodm_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+extern unsigned int nodm_failures;
+#define NODM_BAD_USAGE		2	/* exit code */
+/* The value of an option.  Ends the program if it is none. */
+unsigned int nodm_number(const char *option, const char *text,
+			 unsigned int min, unsigned int max);
 
 /*
  * A file whose pages have no direct map entry.  KVM_X86_DEFAULT_VM is 0, and
@@ -167,6 +174,11 @@ int nodm_own(int probe, unsigned int op, __u64 *pfn);
 int nodm_soft_offline(int probe, __u64 pfn);
 int nodm_alias(int probe, int fd, size_t index, unsigned int rounds,
 	       struct nodm_alias *res);
+int nodm_local(int probe, int fd, size_t index, struct nodm_local *res);
+/* Removals from the direct map since the first call. */
+void nodm_removals(int probe, struct nodm_removals *res);
+/* Have the kernel map a page again whose memory error is gone. */
+void nodm_clear_mce(int probe, __u64 pfn);
 
 /* Wait for the pages to be in the direct map again.  Returns how many aren't. */
 size_t nodm_wait_restored(int probe, const __u64 *pfns, size_t count);
@@ -186,6 +198,49 @@ uint64_t nodm_vmstat(const char *name);
 int nodm_read_file(const char *path, char *buf, size_t size);
 int nodm_write_file(const char *path, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
+
+/* The whole machine at one time, to be compared to another. */
+struct nodm_look {
+	struct nodm_direct_map dm;
+	uint64_t missing;
+	int64_t flushes;	/* since the look before, -1: there was none */
+	int64_t found;		/* pages with the secret, -1: not searched */
+};
+
+void nodm_look(int probe, uint64_t seed, bool search, struct nodm_look *look);
+/* Is the direct map as it was, but for some KiB of 4K entries more? */
+void nodm_judge(const struct nodm_look *before, const struct nodm_look *after,
+		unsigned int tolerance_kb);
+/*
+ * Tables with a column per time.  The values of a row are 64-bit members of
+ * structs that follow each other; negative ones are left out.
+ */
+void nodm_print_head(const char *name, const char * const *times, size_t nr);
+void nodm_print_row(const char *name, const void *first, size_t stride, size_t nr);
+void nodm_print_looks(const struct nodm_look *first, size_t stride,
+		      const char * const *times, size_t nr);
+
+/* Where in /proc/kcore things are. */
+#define NODM_KCORE_MAX		64
+
+struct nodm_kcore {
+	int fd;
+	unsigned int nr;
+	struct {
+		uint64_t va, pa, size;	/* pa is ~0ull if it isn't RAM */
+		off_t offset;
+	} segments[NODM_KCORE_MAX];
+};
+
+/* Returns 0 or -errno. */
+int nodm_kcore_open(struct nodm_kcore *kcore);
+void nodm_kcore_close(struct nodm_kcore *kcore);
+/*
+ * The offset of a physical address, and of a virtual one that isn't the direct
+ * map's, or -1.  What follows is next to it for @size bytes, which is reduced.
+ */
+off_t nodm_kcore_ram(const struct nodm_kcore *kcore, uint64_t pa, size_t *size);
+off_t nodm_kcore_other(const struct nodm_kcore *kcore, uint64_t va, size_t *size);
 
 double nodm_now(void);
 void nodm_pin(int cpu);

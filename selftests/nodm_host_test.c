@@ -3,7 +3,6 @@
  * The rest of the host: interfaces that show memory, and those that account for
  * it.
  */
-#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -70,48 +69,30 @@ static bool holds_secret(const char *buf, size_t size, uint64_t seed)
 	return false;
 }
 
-/* Where /proc/kcore has a physical address in the direct map. */
-static off_t kcore_offset(int kcore, uint64_t pa)
-{
-	Elf64_Ehdr ehdr;
-	Elf64_Phdr phdr;
-	int i;
-
-	if (pread(kcore, &ehdr, sizeof(ehdr), 0) != sizeof(ehdr))
-		return -1;
-	for (i = 0; i < ehdr.e_phnum; i++) {
-		if (pread(kcore, &phdr, sizeof(phdr),
-			  ehdr.e_phoff + i * sizeof(phdr)) != sizeof(phdr))
-			return -1;
-		if (phdr.p_type == PT_LOAD && phdr.p_paddr != (Elf64_Addr)-1 &&
-		    pa >= phdr.p_paddr && pa - phdr.p_paddr < phdr.p_memsz)
-			return phdr.p_offset + pa - phdr.p_paddr;
-	}
-	return -1;
-}
-
 TEST_F(host, kcore)
 {
-	int kcore, i, hits = 0, nonzero = 0;
+	int i, hits = 0, nonzero = 0;
+	struct nodm_kcore kcore;
 	__u64 pfns[PAGES];
 	struct nodm_check res;
 	struct nodm_file f;
 	off_t offset;
+	size_t size;
 	ssize_t len;
 	char *buf;
 
-	kcore = open("/proc/kcore", O_RDONLY | O_CLOEXEC);
-	ASSERT_GE(kcore, 0);
+	ASSERT_EQ(nodm_kcore_open(&kcore), 0);
 	ASSERT_EQ(nodm_open(&f, &variant->kind, PAGES * NODM_PAGE), 0);
 	nodm_secret_write(f.map, f.size, self->seed);
 	nodm_check_file(self->probe, f.fd, 0, PAGES, pfns, NULL, &res);
 
 	buf = aligned_alloc(NODM_PAGE, NODM_PAGE);
 	for (i = 0; i < PAGES; i++) {
-		offset = kcore_offset(kcore, pfns[i] * NODM_PAGE);
+		size = NODM_PAGE;
+		offset = nodm_kcore_ram(&kcore, pfns[i] * NODM_PAGE, &size);
 		ASSERT_GE(offset, 0);
 		memset(buf, 0, NODM_PAGE);
-		len = pread(kcore, buf, NODM_PAGE, offset);
+		len = pread(kcore.fd, buf, size, offset);
 		if (len > 0) {
 			hits += holds_secret(buf, len, self->seed);
 			nonzero += nodm_nonzero(buf, len) != 0;
@@ -123,7 +104,7 @@ TEST_F(host, kcore)
 	memset(buf, 0, NODM_PAGE);
 	free(buf);
 	nodm_close(&f);
-	close(kcore);
+	nodm_kcore_close(&kcore);
 }
 
 TEST_F(host, core_dump)

@@ -25,15 +25,12 @@ TEST(probe_sees_tables_and_tlbs)
 	__u64 pfns[16], first;
 	struct nodm_watched seen;
 	struct nodm_check res;
-	int probe, i, ret;
 	__u8 marks[16];
+	int probe, i;
 
 	nodm_pin_here();
 	probe = nodm_probe_open();
-	ret = nodm_own(probe, NODM_OWN_ALLOC, &first);
-	if (ret == -EOPNOTSUPP)
-		SKIP(return, "the module can't find set_direct_map_valid_noflush()");
-	ASSERT_EQ(ret, 0);
+	ASSERT_EQ(nodm_own(probe, NODM_OWN_ALLOC, &first), 0);
 	for (i = 0; i < 16; i++) {
 		pfns[i] = first + 16 * i + i;
 		marks[i] = 1;
@@ -143,6 +140,10 @@ KIND(guest, mmap_shared, NODM_MMAP_SHARED);
 KIND(guest, protected, NODM_PROTECTED);
 KIND(guest, protected_mmap, PROTECTED_MMAP);
 
+/* The kernel ages what userspace maps, and asks KVM along the way. */
+PRESENCE_FIXTURE(aged);
+KIND(aged, mmap_shared, NODM_MMAP_SHARED);
+
 #define expect_gone(probe, fd, index, count)				\
 do {									\
 	struct nodm_check __res;					\
@@ -221,6 +222,76 @@ TEST_F(guest, guest_fault)
 	expect_gone(self->probe, g.file.fd, 0, size / NODM_PAGE);
 	EXPECT_EQ(nodm_guest_run(&g, NODM_GUEST_VERIFY, 0, 8 * NODM_PAGE), 0);
 	nodm_guest_close(&g);
+}
+
+#define PAGE_IDLE	"/sys/kernel/mm/page_idle/bitmap"
+
+static void mark_idle(struct __test_metadata *_metadata, int idle,
+		      const __u64 *pfns, size_t count)
+{
+	uint64_t bits;
+	size_t i;
+
+	for (i = 0; i < count; i++) {
+		bits = 1ull << pfns[i] % 64;
+		ASSERT_EQ(pwrite(idle, &bits, sizeof(bits),
+				 pfns[i] / 64 * sizeof(bits)), sizeof(bits));
+	}
+}
+
+static size_t count_idle(struct __test_metadata *_metadata, int idle,
+			 const __u64 *pfns, size_t count)
+{
+	size_t i, nr = 0;
+	uint64_t bits;
+
+	for (i = 0; i < count; i++) {
+		ASSERT_EQ(pread(idle, &bits, sizeof(bits),
+				pfns[i] / 64 * sizeof(bits)), sizeof(bits));
+		nr += bits >> pfns[i] % 64 & 1;
+	}
+	return nr;
+}
+
+/* Ageing tells which pages the guest uses, and does nothing else to any of them. */
+TEST_F(aged, page_idle)
+{
+	enum { PAGES = 512 + 3, USED = 200 };
+	const size_t size = PAGES * NODM_PAGE;
+	struct nodm_check res;
+	struct nodm_guest g;
+	__u64 pfns[PAGES];
+	int idle;
+
+	idle = open(PAGE_IDLE, O_RDWR | O_CLOEXEC);
+	ASSERT_GE(idle, 0)
+		TH_LOG(PAGE_IDLE ": %s", strerror(errno));
+	/* One page more, to be punched out. */
+	ASSERT_EQ(nodm_guest_open(&g, &variant->kind, size + NODM_PAGE), 0);
+	EXPECT_EQ(nodm_guest_run(&g, NODM_GUEST_WRITE, 0, size + NODM_PAGE), 0);
+	EXPECT_EQ(nodm_secret_differs(g.file.map, size, g.seed), 0);
+	nodm_check_file(self->probe, g.file.fd, 0, PAGES, pfns, NULL, &res);
+	ASSERT_EQ(res.present, PAGES);
+	/* Only pages on an LRU list have an age: have those in batches put there. */
+	ASSERT_EQ(nodm_write_file("/proc/sys/vm/drop_caches", "1\n"), 0);
+
+	mark_idle(_metadata, idle, pfns, PAGES);
+	expect_gone(self->probe, g.file.fd, 0, PAGES);
+	EXPECT_EQ(count_idle(_metadata, idle, pfns, PAGES), PAGES);
+
+	/* Ageing leaves the guest's TLB as it is, which a hole doesn't. */
+	ASSERT_EQ(nodm_punch(&g.file, size, NODM_PAGE), 0);
+	EXPECT_EQ(nodm_guest_run(&g, NODM_GUEST_TOUCH, 0, USED * NODM_PAGE), 0);
+	EXPECT_EQ(count_idle(_metadata, idle, pfns, USED), 0);
+	EXPECT_EQ(count_idle(_metadata, idle, pfns + USED, PAGES - USED),
+		  PAGES - USED);
+	expect_gone(self->probe, g.file.fd, 0, PAGES);
+
+	EXPECT_EQ(nodm_scan(self->probe, g.seed, NULL), 0);
+	EXPECT_EQ(nodm_guest_run(&g, NODM_GUEST_VERIFY, 0, size), 0);
+	EXPECT_EQ(nodm_secret_differs(g.file.map, size, g.seed), 0);
+	nodm_guest_close(&g);
+	close(idle);
 }
 
 /*

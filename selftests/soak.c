@@ -3,9 +3,7 @@
  * Soak: guests start, run, convert memory and end, at random, or are killed, or
  * run out of memory, or have allocations fail.  When all of them are gone, and
  * what is only kept in stock is given back, the machine's books must be as they
- * were before.
- *
- * Usage: soak [--seconds N] [--seed N] [--slots N]
+ * were before.  --help says how to use it.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -14,7 +12,6 @@
 #include <glob.h>
 #include <limits.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +29,7 @@
 #define TRACING	"/sys/kernel/tracing/"
 
 enum {
+	SECONDS = 60,
 	MAX_SLOTS = 16,
 	DEATH = 120,		/* seconds that it may take to die */
 	SETTLE = 60,		/* ... and for the books to be balanced */
@@ -67,10 +65,10 @@ static struct kind {
 } kinds[] = {
 	{ "launch_guest", "exec /selftests/launch_guest --size $((N * 8))",
 	  3, 20, 40, GUEST | COMPARES },
-	{ "Linux", LINUX "--cpus $((1 + N % 2)) " APPEND "nodm.do=off\"",
+	{ "Linux", LINUX "--cpus $((1 + N % 2)) " APPEND "nodm.cpus=$((1 + N % 2)) nodm.do=off\"",
 	  3, 25, 50, GUEST | TELLS },
 	{ "Linux, converting",
-	  LINUX "--cpus 2 " APPEND "nodm.do=prove nodm.convert=9\"",
+	  LINUX "--cpus 2 " APPEND "nodm.cpus=2 nodm.do=prove nodm.convert=60\"",
 	  2, 40, 100, GUEST | ENDLESS | TELLS },
 	{ "private_mem_conversions", "exec /kvm/x86/private_mem_conversions_test",
 	  3, 8, 80, GUEST },
@@ -109,7 +107,7 @@ static struct slot {
 	double inject, kill, limit, gone;	/* when it is due, 0: never */
 } slots[MAX_SLOTS];
 
-static unsigned int nr_slots = 3, nr_started, failures;
+static unsigned int nr_slots = 3, nr_started;
 static unsigned int seed;
 static unsigned int slow = 1;	/* which "debug" is */
 /*
@@ -119,18 +117,6 @@ static unsigned int slow = 1;	/* which "debug" is */
 static unsigned int free_tolerance_kb = 8 << 10;
 static bool faults;
 static int probe;
-
-static void wrong(const char *fmt, ...)
-{
-	va_list args;
-
-	failures++;
-	printf("WRONG: ");
-	va_start(args, fmt);
-	vprintf(fmt, args);
-	va_end(args);
-	printf("\n");
-}
 
 static unsigned int below(unsigned int n)
 {
@@ -163,7 +149,7 @@ static void cgroup_write(const char *group, const char *file, const char *value)
 	snprintf(path, sizeof(path), CGROUP "/%s/%s", group, file);
 	err = nodm_write_file(path, "%s\n", value);
 	if (err)
-		wrong("%s: %s", path, strerror(-err));
+		nodm_fail("%s: %s", path, strerror(-err));
 }
 
 /* --- what has to be the same again */
@@ -186,11 +172,6 @@ static void take_stock(struct books *b)
 		b->charged_kb += cgroup_read(slots[i].name, "memory.current", NULL) / 1024;
 	nodm_read_file("/sys/module/kvm_amd/refcnt", buf, sizeof(buf));
 	b->users = strtoul(buf, NULL, 10);
-}
-
-static uint64_t direct_map_kb(const struct books *b)
-{
-	return b->dm.kb[0] + b->dm.kb[1] + b->dm.kb[2];
 }
 
 /*
@@ -216,6 +197,71 @@ static void give_back(void)
 	usleep(200000);
 }
 
+/*
+ * A 2M entry is split, for good, where less than a block is removed, because
+ * there is no free block, or is given back, because there is little memory.
+ * Nothing else may split one.  The kernel's trace, which tells of both, is read
+ * all the time, as it has little room.
+ */
+static int trace = -1;
+static unsigned int nr_blocks;	/* of which a part was removed or given back */
+
+static void blocks_watch(void)
+{
+	static const char * const settings[][2] = {
+		{ "buffer_size_kb", "4096" },
+		{ "events/no_direct_map/filter", "0" },
+		{ "events/no_direct_map/no_direct_map_remove/filter", "nr != 512" },
+		{ "events/no_direct_map/no_direct_map_restore/filter", "nr != 512" },
+		{ "events/no_direct_map/no_direct_map_remove/enable", "1" },
+		{ "events/no_direct_map/no_direct_map_restore/enable", "1" },
+	};
+	char path[PATH_MAX];
+	int err, fd;
+	size_t i;
+
+	/* Forget what others have left, and lost. */
+	fd = open(TRACING "trace", O_WRONLY | O_TRUNC);
+	if (fd >= 0)
+		close(fd);
+	for (i = 0; i < sizeof(settings) / sizeof(*settings); i++) {
+		snprintf(path, sizeof(path), TRACING "%s", settings[i][0]);
+		err = nodm_write_file(path, "%s\n", settings[i][1]);
+		if (err)
+			nodm_fail("%s: %s", path, strerror(-err));
+	}
+	trace = open(TRACING "trace_pipe", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (trace < 0)
+		nodm_fail(TRACING "trace_pipe: %s", strerror(errno));
+}
+
+static void blocks_count(void)
+{
+	static bool seen[1 << 20];
+	static char buf[65536];
+	static size_t left;
+	char *line, *end, *at;
+	unsigned long block;
+	ssize_t len;
+
+	while ((len = read(trace, buf + left, sizeof(buf) - 1 - left)) > 0) {
+		buf[left + len] = 0;
+		for (line = buf; (end = strchr(line, '\n')); line = end + 1) {
+			*end = 0;
+			if (strstr(line, " EVENTS]"))
+				nodm_fail("the kernel's trace is incomplete: %s", line);
+			at = strstr(line, "pfn=0x");
+			if (!at)
+				continue;
+			block = strtoul(at + 4, NULL, 16) >> 9 & 0xfffff;
+			nr_blocks += !seen[block];
+			seen[block] = true;
+		}
+		left = strlen(line);
+		memmove(buf, line, left);
+	}
+}
+
 static void settle(const struct books *before, struct books *now)
 {
 	double end = nodm_now() + SETTLE * slow;
@@ -223,68 +269,36 @@ static void settle(const struct books *before, struct books *now)
 	do {
 		give_back();
 		take_stock(now);
+		blocks_count();
 	} while (nodm_now() < end &&
 		 (now->missing > before->missing || now->users > before->users ||
 		  now->charged_kb > CHARGE_TOLERANCE_KB ||
 		  now->free_kb + free_tolerance_kb < before->free_kb));
 }
 
-/*
- * A 2M entry is split, for good, where less than a block is removed, because
- * there is no free block, or is given back, because there is little memory.
- * Nothing else may split one.
- */
-static void blocks_watch(void)
-{
-	nodm_write_file(TRACING "buffer_size_kb", "4096\n");
-	nodm_write_file(TRACING "events/no_direct_map/filter", "0\n");
-	nodm_write_file(TRACING "events/no_direct_map/no_direct_map_remove/filter",
-			"nr != 512\n");
-	nodm_write_file(TRACING "events/no_direct_map/no_direct_map_restore/filter",
-			"nr != 512\n");
-	nodm_write_file(TRACING "events/no_direct_map/no_direct_map_remove/enable", "1\n");
-	nodm_write_file(TRACING "events/no_direct_map/no_direct_map_restore/enable", "1\n");
-}
-
-/* Returns the number of blocks of which a part was removed or given back. */
-static unsigned int blocks_in_parts(bool *all)
-{
-	static bool seen[1 << 20];
-	unsigned long in_buffer, written, pfn;
-	unsigned int nr = 0;
-	char line[512], *at;
-	FILE *file;
-
-	*all = false;
-	file = fopen(TRACING "trace", "re");
-	while (file && fgets(line, sizeof(line), file)) {
-		at = strstr(line, "entries-written: ");
-		if (at && sscanf(at, "entries-written: %lu/%lu", &in_buffer, &written) == 2)
-			*all = in_buffer == written;
-		at = strstr(line, "pfn=0x");
-		if (!at)
-			continue;
-		pfn = strtoul(at + 4, NULL, 16);
-		nr += !seen[pfn >> 9 & 0xfffff];
-		seen[pfn >> 9 & 0xfffff] = true;
-	}
-	if (file)
-		fclose(file);
-	return nr;
-}
-
 /* --- fault injection, in tasks that are told to fail */
 
-static void fault_knob(const char *knob, const char *value)
+static const char * const fault_attrs[] = { "failslab", "fail_page_alloc" };
+
+enum { NR_ATTRS = sizeof(fault_attrs) / sizeof(*fault_attrs) };
+
+static void fault_knob(const char *attr, const char *knob, const char *value)
 {
-	static const char * const attrs[] = { "failslab", "fail_page_alloc" };
 	char path[PATH_MAX];
+	int err;
+
+	snprintf(path, sizeof(path), DEBUGFS "%s/%s", attr, knob);
+	err = nodm_write_file(path, "%s\n", value);
+	if (err)
+		nodm_fail("%s: %s", path, strerror(-err));
+}
+
+static void fault_knobs(const char *knob, const char *value)
+{
 	int i;
 
-	for (i = 0; i < 2; i++) {
-		snprintf(path, sizeof(path), DEBUGFS "%s/%s", attrs[i], knob);
-		nodm_write_file(path, "%s\n", value);
-	}
+	for (i = 0; i < NR_ATTRS; i++)
+		fault_knob(fault_attrs[i], knob, value);
 }
 
 static void faults_start(void)
@@ -293,16 +307,16 @@ static void faults_start(void)
 		{ "verbose", "0" },
 		{ "task-filter", "Y" },
 		{ "ignore-gfp-wait", "N" },
-		{ "ignore-gfp-highmem", "N" },
-		{ "min-order", "0" },
 		{ "space", "0" },
 		{ "times", "1000000000" },
 		{ "probability", "100" },
 	};
 	size_t i;
 
+	fault_knob("fail_page_alloc", "ignore-gfp-highmem", "N");
+	fault_knob("fail_page_alloc", "min-order", "0");
 	for (i = 0; i < sizeof(knobs) / sizeof(*knobs); i++)
-		fault_knob(knobs[i][0], knobs[i][1]);
+		fault_knobs(knobs[i][0], knobs[i][1]);
 }
 
 /* Rarely, for a task to get far before it fails; often, to fail all over. */
@@ -312,16 +326,27 @@ static void faults_change(void)
 	static unsigned int state = 1;
 
 	/* Not from the numbers that tell what is started. */
-	fault_knob("interval", intervals[rand_r(&state) % 6]);
+	fault_knobs("interval", intervals[rand_r(&state) % 6]);
 }
 
-static unsigned long faults_injected(const char *attr)
+static void faults_check(void)
 {
-	char path[PATH_MAX], buf[32] = "";
+	char path[PATH_MAX], buf[32];
+	long injected;
+	int i, len;
 
-	snprintf(path, sizeof(path), DEBUGFS "%s/times", attr);
-	nodm_read_file(path, buf, sizeof(buf));
-	return FAULTS - strtoul(buf, NULL, 10);
+	for (i = 0; i < NR_ATTRS; i++) {
+		snprintf(path, sizeof(path), DEBUGFS "%s/times", fault_attrs[i]);
+		len = nodm_read_file(path, buf, sizeof(buf));
+		if (len <= 0) {
+			nodm_fail("%s: %s", path, strerror(-len));
+			continue;
+		}
+		injected = FAULTS - strtol(buf, NULL, 10);
+		printf("allocations made to fail by %s: %ld\n", fault_attrs[i], injected);
+		if (injected <= 0)
+			nodm_fail("no allocation was made to fail by %s", fault_attrs[i]);
+	}
 }
 
 typedef void (*thread_fn)(pid_t pid, const char *tid);
@@ -345,9 +370,13 @@ static void for_each_thread(pid_t pid, thread_fn fn)
 static void make_it_fail(pid_t pid, const char *tid)
 {
 	char path[PATH_MAX];
+	int err;
 
 	snprintf(path, sizeof(path), "/proc/%d/task/%s/make-it-fail", pid, tid);
-	nodm_write_file(path, "1\n");
+	err = nodm_write_file(path, "1\n");
+	/* It may have ended. */
+	if (err && err != -ENOENT && err != -ESRCH)
+		nodm_fail("%s: %s", path, strerror(-err));
 }
 
 /* --- workers */
@@ -372,7 +401,9 @@ static void print_output(const struct slot *s)
 	nodm_read_file(s->output, buf, sizeof(buf));
 	for (at = buf + strlen(buf); at > buf && lines; at--)
 		lines -= at[-1] == '\n';
-	printf("%s\n", at);
+	/* Not at the start of a line, where what is wrong with the soak is told. */
+	for (at = strtok(at, "\n"); at; at = strtok(NULL, "\n"))
+		printf("  %s\n", at);
 }
 
 /*
@@ -418,12 +449,13 @@ static struct kind *choose(void)
 	return &kinds[i];
 }
 
-static bool running(unsigned int flag)
+/* Is there one with all of these flags? */
+static bool running(unsigned int flags)
 {
 	unsigned int i;
 
 	for (i = 0; i < nr_slots; i++) {
-		if (slots[i].pid && (slots[i].kind->flags & flag))
+		if (slots[i].pid && (slots[i].kind->flags & flags) == flags)
 			return true;
 	}
 	return false;
@@ -464,8 +496,8 @@ static void child(const struct slot *s)
 		nodm_write_file("/proc/self/oom_score_adj", "1000\n");
 		take_memory(available > MIB(64) ? available - MIB(32) : MIB(32));
 	}
-	if (s->injected)
-		nodm_write_file("/proc/self/make-it-fail", "1\n");
+	if (s->injected && nodm_write_file("/proc/self/make-it-fail", "1\n"))
+		_exit(127);
 	execl("/bin/sh", "sh", "-c", s->kind->cmd, NULL);
 	_exit(127);
 }
@@ -518,7 +550,7 @@ static void start(struct slot *s)
 	if (!s->pid)
 		child(s);
 	if (s->pid < 0) {
-		wrong("fork: %s", strerror(errno));
+		nodm_fail("fork: %s", strerror(errno));
 		s->pid = 0;
 	}
 }
@@ -534,7 +566,7 @@ static void end(struct slot *s, int status)
 	cgroup_write(s->name, "cgroup.kill", "1");
 	while (cgroup_read(s->name, "cgroup.events", "populated ")) {
 		if (nodm_now() > patience) {
-			wrong("%s: a process of it can't be killed", k->name);
+			nodm_fail("%s: a process of it can't be killed", k->name);
 			s->stuck = true;
 			break;
 		}
@@ -556,13 +588,13 @@ static void end(struct slot *s, int status)
 		k->time += nodm_now() - s->start;
 	} else {
 		k->failed++;
-		wrong("%s, %s %d:", k->name, WIFSIGNALED(status) ? "signal" : "exit code",
-		      WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+		nodm_fail("%s, %s %d:", k->name, WIFSIGNALED(status) ? "signal" : "exit code",
+			  WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
 		print_output(s);
 	}
 	if ((k->flags & TELLS) && strstr(output, "FAILED") && !s->injected && !s->limited) {
 		k->failed++;
-		wrong("%s:", k->name);
+		nodm_fail("%s:", k->name);
 		print_output(s);
 	}
 	unlink(s->output);
@@ -579,7 +611,7 @@ static void look_after(struct slot *s, double now)
 	}
 	if (!s->killed && now >= s->limit) {
 		s->kind->failed++;
-		wrong("%s: no end after %.0f seconds", s->kind->name, now - s->start);
+		nodm_fail("%s: no end after %.0f seconds", s->kind->name, now - s->start);
 		nodm_write_file("/proc/sysrq-trigger", "w\n");
 		for_each_thread(s->pid, print_stack);
 		print_output(s);
@@ -591,7 +623,7 @@ static void look_after(struct slot *s, double now)
 		kill(-s->pid, SIGKILL);
 	}
 	if (s->gone && now >= s->gone) {
-		wrong("%s: alive %d seconds after it was killed", s->kind->name, DEATH);
+		nodm_fail("%s: alive %d seconds after it was killed", s->kind->name, DEATH);
 		nodm_write_file("/proc/sysrq-trigger", "w\n");
 		for_each_thread(s->pid, print_stack);
 		s->stuck = true;
@@ -643,7 +675,7 @@ static void soak(unsigned int seconds)
 	bool last = false;
 	unsigned int i;
 
-	while (!last || running(~0u)) {
+	while (!last || running(0)) {
 		now = nodm_now();
 		if (now >= next) {
 			progress(begin);
@@ -654,6 +686,7 @@ static void soak(unsigned int seconds)
 			change = now + 5;
 		}
 		last = now >= begin + seconds;
+		blocks_count();
 		reap();
 		for (i = 0; i < nr_slots; i++) {
 			if (slots[i].pid)
@@ -693,7 +726,7 @@ static void cgroups_remove(void)
 	for (i = 0; i < nr_slots; i++) {
 		snprintf(path, sizeof(path), CGROUP "/%u", i);
 		if (rmdir(path))
-			wrong("%s: %s", path, strerror(errno));
+			nodm_fail("%s: %s", path, strerror(errno));
 	}
 	rmdir(CGROUP);
 }
@@ -705,9 +738,9 @@ static void module_reload(void)
 		return;
 	}
 	if (syscall(SYS_delete_module, "kvm_amd", O_NONBLOCK))
-		wrong("kvm_amd can't be unloaded: %s", strerror(errno));
+		nodm_fail("kvm_amd can't be unloaded: %s", strerror(errno));
 	else if (system("modprobe kvm_amd"))
-		wrong("kvm_amd can't be loaded again");
+		nodm_fail("kvm_amd can't be loaded again");
 	else
 		printf("%-42s%24s\n", "kvm_amd", "unloaded, loaded");
 }
@@ -752,52 +785,45 @@ static void print_charges(void)
 
 static void compare(const struct books *before, const struct books *after)
 {
-	unsigned int parts;
-	bool all;
-
-	parts = blocks_in_parts(&all);
 	printf("\n%-42s%12s%12s\n", "", "before", "after");
-	print_row("direct map, KiB", direct_map_kb(before), direct_map_kb(after));
+	printf("direct map, KiB\n");
 	print_row("  by entries of 4 KiB", before->dm.kb[0], after->dm.kb[0]);
 	print_row("  by entries of 2 MiB", before->dm.kb[1], after->dm.kb[1]);
 	print_row("  by entries of 1 GiB", before->dm.kb[2], after->dm.kb[2]);
 	print_row("pages of RAM that have no entry", before->missing, after->missing);
-	printf("%-42s%24u%s\n", "blocks of 2 MiB that went in parts", parts,
-	       all ? "" : " or more");
+	printf("%-42s%24u\n", "blocks of 2 MiB that went in parts", nr_blocks);
 	print_row("free memory, KiB", before->free_kb, after->free_kb);
 	print_row("charged to memory cgroups, KiB", before->charged_kb, after->charged_kb);
 	print_row("references to kvm_amd", before->users, after->users);
 
-	if (direct_map_kb(before) != direct_map_kb(after))
-		wrong("the direct map has another size");
-	if (all && after->dm.kb[0] > before->dm.kb[0] + parts * 2048ull)
-		wrong("2M entries stay split of which no part was given back by itself");
+	if (after->dm.kb[0] > before->dm.kb[0] + nr_blocks * NODM_BLOCK / 1024)
+		nodm_fail("2M entries stay split of which no part was given back by itself");
 	if (after->missing != before->missing)
-		wrong("%lld pages more than before have no entry in the direct map",
-		      (long long)(after->missing - before->missing));
+		nodm_fail("%lld pages more than before have no entry in the direct map",
+			  (long long)(after->missing - before->missing));
 	if (after->free_kb + free_tolerance_kb < before->free_kb)
-		wrong("%llu KiB of free memory are lost, of which up to %u are tolerated",
-		      (unsigned long long)(before->free_kb - after->free_kb),
-		      free_tolerance_kb);
+		nodm_fail("%llu KiB of free memory are lost, of which up to %u are tolerated",
+			  (unsigned long long)(before->free_kb - after->free_kb),
+			  free_tolerance_kb);
 	if (after->charged_kb > CHARGE_TOLERANCE_KB) {
-		wrong("%llu KiB are still charged to memory cgroups:",
-		      (unsigned long long)after->charged_kb);
+		nodm_fail("%llu KiB are still charged to memory cgroups:",
+			  (unsigned long long)after->charged_kb);
 		print_charges();
 	}
 	if (after->users != before->users)
-		wrong("references to kvm_amd are left");
+		nodm_fail("references to kvm_amd are left");
 }
 
-static unsigned int number(const char *program, const char *text)
+static void usage(const char *self)
 {
-	char *end;
-	unsigned long n = strtoul(text, &end, 10);
-
-	if (*end || end == text || n > UINT_MAX) {
-		fprintf(stderr, "%s: not a number: \"%s\"\n", program, text);
-		exit(2);
-	}
-	return n;
+	printf("Usage: %s [--seconds N] [--seed N] [--slots N]\n"
+	       "\n"
+	       "  --seconds N  how long guests are started (default %u)\n"
+	       "  --seed N     repeat what another run has started\n"
+	       "  --slots N    how many at a time, 1 to %u (default %u)\n"
+	       "\n"
+	       "Exit codes: 0 all is as before, 1 something is wrong or can't be tested here,\n"
+	       "%d bad usage.\n", self, SECONDS, MAX_SLOTS, nr_slots, NODM_BAD_USAGE);
 }
 
 int main(int argc, char **argv)
@@ -809,7 +835,7 @@ int main(int argc, char **argv)
 		{ "help", no_argument, NULL, 'h' },
 		{}
 	};
-	unsigned int seconds = 60;
+	unsigned int seconds = SECONDS;
 	struct books before, after;
 	int opt;
 
@@ -817,22 +843,25 @@ int main(int argc, char **argv)
 	while ((opt = getopt_long(argc, argv, "h", options, NULL)) != -1) {
 		switch (opt) {
 		case 's':
-			seconds = number(argv[0], optarg);
+			seconds = nodm_number("seconds", optarg, 1, INT_MAX);
 			break;
 		case 'r':
-			seed = number(argv[0], optarg);
+			seed = nodm_number("seed", optarg, 0, UINT_MAX);
 			break;
 		case 'n':
-			nr_slots = number(argv[0], optarg);
-			if (nr_slots < 1 || nr_slots > MAX_SLOTS)
-				nr_slots = MAX_SLOTS;
+			nr_slots = nodm_number("slots", optarg, 1, MAX_SLOTS);
 			break;
 		case 'h':
-			printf("Usage: %s [--seconds N] [--seed N] [--slots N]\n", argv[0]);
+			usage(argv[0]);
 			return 0;
 		default:
-			return 2;
+			return NODM_BAD_USAGE;
 		}
+	}
+	if (optind < argc) {
+		fprintf(stderr, "%s: unknown argument \"%s\" (try --help)\n", argv[0],
+			argv[optind]);
+		return NODM_BAD_USAGE;
 	}
 
 	nodm_is_no_test = true;
@@ -860,16 +889,16 @@ int main(int argc, char **argv)
 	give_back();
 	take_stock(&before);
 	soak(seconds);
-	fault_knob("probability", "0");
+	if (faults)
+		fault_knobs("probability", "0");
 	settle(&before, &after);
 
 	print_kinds();
 	if (faults)
-		printf("allocations made to fail: %lu of slabs, %lu of pages\n",
-		       faults_injected("failslab"), faults_injected("fail_page_alloc"));
+		faults_check();
 	compare(&before, &after);
 	cgroups_remove();
 	module_reload();
-	printf("%u things are wrong\n", failures);
-	return failures ? 1 : 0;
+	printf("%u things are wrong\n", nodm_failures);
+	return nodm_failures ? 1 : 0;
 }

@@ -19,12 +19,17 @@
 #include <linux/module.h>
 #include <linux/pagemap.h>
 #include <linux/sched/signal.h>
+#include <linux/set_memory.h>
 #include <linux/slab.h>
 #include <linux/smp.h>
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
 
+#ifdef CONFIG_CPU_LOCAL_MAP
+#include <asm/cpu_local_map.h>
+#endif
 #include <asm/pgtable.h>
+#include <asm/processor.h>
 
 #include "nodm_probe.h"
 
@@ -48,8 +53,11 @@ struct session {
 	struct watch *watch;
 	struct folio *held[NODM_HOLD_MAX];
 	unsigned int nr_held;
+	void *aliases[NODM_ALIAS_MAX];
+	unsigned int nr_aliases;
 	struct page *own;
 	bool own_removed;
+	bool counts_removals;
 };
 
 static unsigned long end_pfn(void)
@@ -813,7 +821,32 @@ static unsigned int reads_of_alias(void *addr)
 	return atomic_read(&reads.nr);
 }
 
-static long do_alias(struct nodm_alias *arg)
+static bool alias_in_tables(void *addr)
+{
+	unsigned int level;
+	unsigned long flags;
+	pte_t *pte;
+	bool found;
+
+	local_irq_save(flags);
+	pte = lookup_address((unsigned long)addr, &level);
+	found = pte && (pte_flags(READ_ONCE(*pte)) & _PAGE_PRESENT);
+	local_irq_restore(flags);
+	return found;
+}
+
+/* Others may get to use the address: then it isn't the TLBs who have it. */
+static unsigned int stale_reads_of_alias(void *addr)
+{
+	unsigned int nr;
+
+	if (alias_in_tables(addr))
+		return 0;
+	nr = reads_of_alias(addr);
+	return alias_in_tables(addr) ? 0 : nr;
+}
+
+static long do_alias(struct session *s, struct nodm_alias *arg)
 {
 	struct file *file;
 	struct folio *folio;
@@ -823,14 +856,18 @@ static long do_alias(struct nodm_alias *arg)
 
 	if (!alias_map || !alias_unmap)
 		return -EOPNOTSUPP;
+	if (arg->rounds > NODM_ALIAS_MAX)
+		return -EINVAL;
 
 	file = fget(arg->fd);
 	if (!file)
 		return -EBADF;
+	if (arg->rounds)
+		s->nr_aliases = 0;
 
 	arg->reads = 0;
 	arg->stale = 0;
-	for (i = 0; i < arg->rounds && !fatal_signal_pending(current); i++) {
+	for (i = 0; i < arg->rounds; i++) {
 		folio = filemap_lock_folio(file->f_mapping, arg->index);
 		if (IS_ERR(folio)) {
 			ret = PTR_ERR(folio);
@@ -846,12 +883,183 @@ static long do_alias(struct nodm_alias *arg)
 
 		arg->reads += reads_of_alias(addr);
 		alias_unmap(folio, addr);
-		arg->stale += reads_of_alias(addr);
 		folio_put(folio);
+		s->aliases[s->nr_aliases++] = addr;
 	}
+	for (i = 0; i < s->nr_aliases; i++)
+		arg->stale += stale_reads_of_alias(s->aliases[i]);
 
 	fput(file);
 	return ret;
+}
+
+/* NODM_IOC_LOCAL */
+
+#ifdef CONFIG_CPU_LOCAL_MAP
+static int (*local_init)(void);
+static void *(*local_map)(struct cpu_local_map *map, struct page **pages,
+			  unsigned int nr);
+static void (*local_unmap)(struct cpu_local_map *map);
+static pte_t *(*lookup_in_pgd)(pgd_t *pgd, unsigned long addr,
+			       unsigned int *level);
+
+static pteval_t pte_in_mm(struct mm_struct *mm, unsigned long addr)
+{
+	unsigned int level;
+	pte_t *pte = lookup_in_pgd(pgd_offset(mm, addr), addr, &level);
+
+	return pte && level == PG_LEVEL_4K ? pte_val(READ_ONCE(*pte)) : 0;
+}
+
+static long do_local(struct nodm_local *arg)
+{
+	struct cpu_local_map map;
+	struct mm_struct *mm;
+	struct folio *folio;
+	struct page *page;
+	struct file *file;
+	pteval_t pte;
+	u64 tlb_gen;
+	int err;
+
+	if (!local_init || !local_map || !local_unmap || !lookup_in_pgd)
+		return -EOPNOTSUPP;
+	err = local_init();
+	if (err)
+		return err;
+
+	file = fget(arg->fd);
+	if (!file)
+		return -EBADF;
+	folio = filemap_lock_folio(file->f_mapping, arg->index);
+	fput(file);
+	if (IS_ERR(folio))
+		return PTR_ERR(folio);
+	page = folio_file_page(folio, arg->index);
+
+	/* The mm is for keeps, and only this CPU changes its page tables. */
+	preempt_disable();
+	arg->addr = (unsigned long)local_map(&map, &page, 1);
+	mm = virt_to_ptdesc(__va(read_cr3_pa()))->pt_mm;
+	tlb_gen = atomic64_read(&mm->context.tlb_gen);
+	pte = pte_in_mm(mm, arg->addr);
+	local_unmap(&map);
+
+	arg->state = 0;
+	if ((pte & _PAGE_PRESENT) && pte_pfn(__pte(pte)) == page_to_pfn(page))
+		arg->state |= NODM_LOCAL_MAPPED;
+	if (pte & _PAGE_GLOBAL)
+		arg->state |= NODM_LOCAL_GLOBAL;
+	if (pte_in_mm(mm, arg->addr))
+		arg->state |= NODM_LOCAL_LEFT;
+	/* This CPU flushes when it loads the mm the next time. */
+	if (atomic64_read(&mm->context.tlb_gen) != tlb_gen)
+		arg->state |= NODM_LOCAL_FLUSHED;
+	preempt_enable();
+
+	folio_unlock(folio);
+	folio_put(folio);
+	return 0;
+}
+#else
+static long do_local(struct nodm_local *arg)
+{
+	return -EOPNOTSUPP;
+}
+#endif
+
+/* NODM_IOC_REMOVALS */
+
+static atomic64_t removals_failed, removals_split;
+static struct session *removals_session;
+static DEFINE_MUTEX(removals_lock);
+
+struct removal {
+	unsigned long pfn;
+	unsigned int level;
+};
+
+static int on_set_valid(struct kretprobe_instance *instance, struct pt_regs *regs)
+{
+	struct removal *removal = (void *)instance->data;
+	struct page *page;
+	bool present;
+
+	/* No removal: don't care how it ends. */
+	if ((u8)regs_get_kernel_argument(regs, 2))
+		return 1;
+
+	page = (struct page *)regs_get_kernel_argument(regs, 0);
+	removal->pfn = page_to_pfn(page);
+	removal->level = direct_map_level(removal->pfn, &present);
+	return 0;
+}
+
+static int on_set_valid_end(struct kretprobe_instance *instance,
+			    struct pt_regs *regs)
+{
+	struct removal *removal = (void *)instance->data;
+	bool present;
+
+	if ((int)regs_return_value(regs))
+		atomic64_inc(&removals_failed);
+	if (removal->level > PG_LEVEL_4K &&
+	    direct_map_level(removal->pfn, &present) == PG_LEVEL_4K)
+		atomic64_inc(&removals_split);
+	return 0;
+}
+
+static struct kretprobe removals_probe;
+
+static void removals_stop(struct session *s)
+{
+	guard(mutex)(&removals_lock);
+
+	if (!s->counts_removals)
+		return;
+	unregister_kretprobe(&removals_probe);
+	removals_session = NULL;
+	s->counts_removals = false;
+}
+
+static long do_removals(struct session *s, struct nodm_removals *arg)
+{
+	int err;
+
+	guard(mutex)(&removals_lock);
+
+	if (!s->counts_removals) {
+		if (removals_session)
+			return -EBUSY;
+		atomic64_set(&removals_failed, 0);
+		atomic64_set(&removals_split, 0);
+		removals_probe = (struct kretprobe) {
+			.kp.symbol_name	= "set_direct_map_valid_noflush",
+			.entry_handler	= on_set_valid,
+			.handler	= on_set_valid_end,
+			.data_size	= sizeof(struct removal),
+			/* They may sleep for memory. */
+			.maxactive	= 64,
+		};
+		err = register_kretprobe(&removals_probe);
+		if (err)
+			return err;
+		removals_session = s;
+		s->counts_removals = true;
+	}
+
+	arg->failed = atomic64_read(&removals_failed);
+	arg->split = atomic64_read(&removals_split);
+	return removals_probe.nmissed ? -EOVERFLOW : 0;
+}
+
+/* NODM_IOC_CLEAR_MCE */
+
+static long do_clear_mce(const struct nodm_clear_mce *arg)
+{
+	if (!pfn_valid(arg->pfn) || arg->pfn >= end_pfn())
+		return -EINVAL;
+	return clear_mce_nospec(arg->pfn);
 }
 
 /*
@@ -878,6 +1086,12 @@ static void find_symbols(void)
 	soft_offline = (void *)lookup("soft_offline_page");
 	alias_map = (void *)lookup("folio_alias_map");
 	alias_unmap = (void *)lookup("folio_alias_unmap");
+#ifdef CONFIG_CPU_LOCAL_MAP
+	local_init = (void *)lookup("cpu_local_map_init");
+	local_map = (void *)lookup("cpu_local_map");
+	local_unmap = (void *)lookup("cpu_local_unmap");
+	lookup_in_pgd = (void *)lookup("lookup_address_in_pgd");
+#endif
 }
 
 /* The device */
@@ -905,6 +1119,7 @@ static int probe_release(struct inode *inode, struct file *file)
 		do_stop(s, NULL);
 	do_put(s);
 	own_free(s);
+	removals_stop(s);
 	kfree(s);
 	return 0;
 }
@@ -926,6 +1141,9 @@ static long probe_ioctl(struct file *file, unsigned int cmd, unsigned long data)
 		struct nodm_own own;
 		struct nodm_soft_offline soft_offline;
 		struct nodm_alias alias;
+		struct nodm_local local;
+		struct nodm_removals removals;
+		struct nodm_clear_mce clear_mce;
 	} arg;
 	long ret = 0;
 
@@ -974,7 +1192,16 @@ static long probe_ioctl(struct file *file, unsigned int cmd, unsigned long data)
 		ret = do_soft_offline(&arg.soft_offline);
 		break;
 	case NODM_IOC_ALIAS:
-		ret = do_alias(&arg.alias);
+		ret = do_alias(s, &arg.alias);
+		break;
+	case NODM_IOC_LOCAL:
+		ret = do_local(&arg.local);
+		break;
+	case NODM_IOC_REMOVALS:
+		ret = do_removals(s, &arg.removals);
+		break;
+	case NODM_IOC_CLEAR_MCE:
+		ret = do_clear_mce(&arg.clear_mce);
 		break;
 	default:
 		ret = -ENOTTY;

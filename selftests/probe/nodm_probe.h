@@ -165,15 +165,51 @@ struct nodm_soft_offline {
 };
 
 /*
- * Have the kernel make an alias of a page of a file, which all CPUs then read, take
- * it away, and have all CPUs read it again.
+ * Have the kernel make an alias of a page of a file, which all CPUs then read, and
+ * take it away, several times.  See by reads from all CPUs whether a TLB still has
+ * any of them; do only that, for the aliases of the last time, if @rounds is 0.
  */
 struct nodm_alias {
 	__s32 fd;
 	__u32 rounds;
 	__u64 index;
 	__u64 reads;		/* output: that succeeded while it was there */
-	__u64 stale;		/* output: that succeeded afterwards */
+	__u64 stale;		/* output: ... when page tables have no entry */
+};
+
+#define NODM_ALIAS_MAX	256
+
+/*
+ * Have the kernel map a page of a file for the current CPU only, and unmap it.
+ * Emulated TLBs are empty after each load of CR3, so that no read could tell
+ * whether a stale entry would be left on hardware: look at what the kernel does.
+ */
+struct nodm_local {
+	__s32 fd;
+	__u32 state;		/* output */
+#define NODM_LOCAL_MAPPED	(1u << 0)	/* the entry was there, then */
+#define NODM_LOCAL_GLOBAL	(1u << 1)	/* ... and outlives a load of CR3 */
+#define NODM_LOCAL_LEFT		(1u << 2)	/* an entry is there afterwards */
+#define NODM_LOCAL_FLUSHED	(1u << 3)	/* TLB entries can't be used again */
+	__u64 index;
+	__u64 addr;		/* output: where it was mapped */
+};
+
+/*
+ * Count removals from the direct map, from the first call on; one open file at a
+ * time can.
+ */
+struct nodm_removals {
+	__u64 failed;		/* output */
+	__u64 split;		/* output: 2M or larger entries that became small */
+};
+
+/*
+ * Have the kernel map a page again, as it does when a memory error that took the
+ * page out of the direct map is repaired.
+ */
+struct nodm_clear_mce {
+	__u64 pfn;
 };
 
 #define NODM_IOC_CHECK	_IOWR('N', 0x40, struct nodm_check)
@@ -189,5 +225,8 @@ struct nodm_alias {
 #define NODM_IOC_OWN	_IOWR('N', 0x4a, struct nodm_own)
 #define NODM_IOC_SOFT_OFFLINE _IOWR('N', 0x4b, struct nodm_soft_offline)
 #define NODM_IOC_ALIAS	_IOWR('N', 0x4c, struct nodm_alias)
+#define NODM_IOC_LOCAL	_IOWR('N', 0x4d, struct nodm_local)
+#define NODM_IOC_REMOVALS _IOR('N', 0x4e, struct nodm_removals)
+#define NODM_IOC_CLEAR_MCE _IOW('N', 0x4f, struct nodm_clear_mce)
 
 #endif

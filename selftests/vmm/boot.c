@@ -278,7 +278,7 @@ void boot_load(struct vmm *vmm, const char *kernel, const char *initrd,
 	struct boot_params zero_page = {};
 	struct setup_header *header;
 	size_t size, setup, initrd_size = 0;
-	uint64_t initrd_gpa = 0, end;
+	uint64_t initrd_gpa = 0, end, top;
 	void *image, *file;
 
 	image = map_file(kernel, &size);
@@ -307,9 +307,11 @@ void boot_load(struct vmm *vmm, const char *kernel, const char *initrd,
 
 	if (initrd) {
 		file = map_file(initrd, &initrd_size);
-		initrd_gpa = (vmm->memory - initrd_size) & ~(VMM_PAGE - 1);
-		if (initrd_size > vmm->memory || initrd_gpa < end ||
-		    vmm->memory > header->initrd_addr_max)
+		top = (uint64_t)header->initrd_addr_max + 1;
+		if (top > vmm->memory)
+			top = vmm->memory;
+		initrd_gpa = (top - initrd_size) & ~(VMM_PAGE - 1);
+		if (initrd_size > top || initrd_gpa < end)
 			die("%s: %zu MiB don't fit into the memory above the kernel",
 			    initrd, initrd_size >> 20);
 		memory_write(vmm, initrd_gpa, file, initrd_size);

@@ -81,9 +81,10 @@ bool serial_saw_panic(void)
 
 void serial_out(struct vmm *vmm, unsigned int reg, uint8_t value)
 {
-	const bool dlab = port.lcr & UART_LCR_DLAB;
+	bool dlab;
 
 	pthread_mutex_lock(&port.lock);
+	dlab = port.lcr & UART_LCR_DLAB;
 	switch (reg) {
 	case UART_TX:
 		if (dlab)
@@ -126,11 +127,11 @@ void serial_out(struct vmm *vmm, unsigned int reg, uint8_t value)
 
 uint8_t serial_in(struct vmm *vmm, unsigned int reg)
 {
-	const bool dlab = port.lcr & UART_LCR_DLAB;
+	bool dlab, room = false;
 	uint8_t value = 0;
-	bool room = false;
 
 	pthread_mutex_lock(&port.lock);
+	dlab = port.lcr & UART_LCR_DLAB;
 	switch (reg) {
 	case UART_RX:
 		if (dlab) {

@@ -40,6 +40,7 @@ static const char * const backings[] = {
 #define MIN_MEMORY	64	/* MiB */
 #define MAX_MEMORY	3072	/* devices lie above */
 #define ESCAPE		0x01	/* Ctrl-A */
+#define DEFAULT_APPEND	"console=ttyS0 panic=-1"
 
 static struct vmm vmm;
 static int wake = -1;
@@ -216,7 +217,8 @@ static void usage(void)
 	       "\n"
 	       "  --kernel FILE     the kernel, a bzImage\n"
 	       "  --initrd FILE     its initramfs\n"
-	       "  --append ARGS     its command line (default: console=ttyS0)\n"
+	       "  --append ARGS     its command line (default: %s);\n"
+	       "                    without panic=-1 a panic never ends, nor does the VMM\n"
 	       "  --memory MIB      its memory, %d to %d (default 256)\n"
 	       "  --cpus N          vCPUs, 1 to %d (default 1)\n"
 	       "  --backing KIND    no-direct-map (default): a software-protected VM, all of its\n"
@@ -228,8 +230,8 @@ static void usage(void)
 	       "\n"
 	       "Exit codes: %d power off, %d error, %d guest panic, %d reset, %d triple fault,\n"
 	       "%d timeout.\n",
-	       MIN_MEMORY, MAX_MEMORY, VMM_MAX_CPUS, END_POWEROFF, END_ERROR,
-	       END_PANIC, END_RESET, END_TRIPLE, END_TIMEOUT);
+	       DEFAULT_APPEND, MIN_MEMORY, MAX_MEMORY, VMM_MAX_CPUS, END_POWEROFF,
+	       END_ERROR, END_PANIC, END_RESET, END_TRIPLE, END_TIMEOUT);
 }
 
 static unsigned int number(const char *option, const char *text,
@@ -263,7 +265,7 @@ int main(int argc, char **argv)
 		{ "help", no_argument, NULL, HELP },
 		{}
 	};
-	const char *kernel = NULL, *initrd = NULL, *append = "console=ttyS0";
+	const char *kernel = NULL, *initrd = NULL, *append = DEFAULT_APPEND;
 	bool interactive = false, stopped = false;
 	unsigned int timeout = 0, i;
 	enum vmm_end end;

@@ -12,6 +12,7 @@
  *   nodm.do=shell   a shell on the console, and power off when it ends
  *   nodm.do=panic   make the kernel panic;  reset: reset;  hang: do nothing;
  *                   off: power off
+ *   nodm.cpus=N     CPUs that must have come up
  *   nodm.convert=N  rounds of conversions on each CPU (0: none)
  */
 #include <errno.h>
@@ -38,8 +39,10 @@
 #include "nodm.h"
 
 #define CHILDREN	60
+#define CHILD_END	42		/* exit code */
 #define TICKS		50
 #define MARGIN		MIB(24)		/* of memory that is left alone */
+#define LOAD		MIB(1)		/* of memory, for each CPU */
 
 static int failures;
 static unsigned int cpus;
@@ -117,14 +120,15 @@ static void pin(unsigned int cpu)
 
 static void about(void)
 {
+	unsigned int wanted = atoi(parameter("nodm.cpus="));
 	struct utsname uts;
 	char clock[64];
 	struct stat st;
 
 	uname(&uts);
 	cpus = sysconf(_SC_NPROCESSORS_ONLN);
-	say("boot", true, "Linux %s, %u CPUs, %zu MiB available", uts.release,
-	    cpus, available() >> 20);
+	say("boot", !wanted || cpus == wanted, "Linux %s, %u of %u CPUs, %zu MiB available",
+	    uts.release, cpus, wanted ?: cpus, available() >> 20);
 	read_text("/sys/devices/system/clocksource/clocksource0/current_clocksource",
 		  clock, sizeof(clock));
 	say("clock", !strcmp(clock, "kvm-clock"), "%s", clock);
@@ -163,25 +167,37 @@ static void timers(void)
 
 /* --- processes: fork, exec, exit, on all CPUs */
 
-static void processes(void)
+static void start_child(unsigned int cpu)
 {
 	static const char * const again[] = { "/init", "--child", NULL };
+
+	if (!fork()) {
+		pin(cpu);
+		execv(again[0], (char **)again);
+		_exit(1);
+	}
+}
+
+/* Returns how many of them ended as they should. */
+static unsigned int wait_for_children(void)
+{
+	unsigned int good = 0;
+	int status;
+
+	while (wait(&status) > 0)
+		good += WIFEXITED(status) && WEXITSTATUS(status) == CHILD_END;
+	return good;
+}
+
+static void processes(void)
+{
 	unsigned int i, good = 0;
 	double start = seconds();
-	int status;
-	pid_t pid;
 
 	for (i = 0; i < CHILDREN; i++) {
-		pid = fork();
-		if (!pid) {
-			pin(i % cpus);
-			execv(again[0], (char **)again);
-			_exit(1);
-		}
-		if (i % 4 == 3) {
-			while (wait(&status) > 0)
-				good += WIFEXITED(status) && WEXITSTATUS(status) == 42;
-		}
+		start_child(i % cpus);
+		if (i % 4 == 3)
+			good += wait_for_children();
 	}
 	say("processes", good == CHILDREN, "%u of %u forked, executed and waited for in %.1f s",
 	    good, CHILDREN, seconds() - start);
@@ -189,12 +205,15 @@ static void processes(void)
 
 /* --- memory */
 
+enum { LOAD_MEMORY, LOAD_PROCESSES, NR_LOADS };
+
 struct shared {
 	volatile size_t done;		/* bytes */
 	volatile size_t wrong;		/* words */
 	volatile unsigned int ready;
 	volatile bool stop;
 	volatile size_t rounds;
+	volatile size_t load[][NR_LOADS];	/* rounds, by CPU */
 };
 
 static struct shared *shared;
@@ -220,6 +239,18 @@ static void *get_memory(size_t size)
 	return mem;
 }
 
+/* What each CPU can have of the memory; 0 if there is none. */
+static size_t share(const char *what)
+{
+	const size_t bytes = available();
+
+	if (bytes < MARGIN + cpus * NODM_PAGE) {
+		say(what, false, "only %zu MiB are available", bytes >> 20);
+		return 0;
+	}
+	return (bytes - MARGIN) / cpus & -NODM_PAGE;
+}
+
 static void memory_child(unsigned int cpu, size_t size)
 {
 	void *mem = get_memory(size);
@@ -235,10 +266,12 @@ static void memory_child(unsigned int cpu, size_t size)
 
 static void memory(void)
 {
-	size_t total = available() - MARGIN, each = total / cpus & -NODM_PAGE;
+	const size_t each = share("memory");
 	double start = seconds();
 	unsigned int i;
 
+	if (!each)
+		return;
 	for (i = 0; i < cpus; i++) {
 		if (!fork())
 			memory_child(i, each);
@@ -270,11 +303,13 @@ static void secret_child(unsigned int cpu, size_t size, uint64_t seed)
 /* Hold the secret, looking at it all the time, until a line comes in. */
 static void secret(uint64_t seed)
 {
-	size_t each = (available() - MARGIN) / cpus & -NODM_PAGE;
+	const size_t each = share("secret");
 	char line[64] = "";
 	unsigned int i;
 	int status, bad = 0;
 
+	if (!each)
+		return;
 	for (i = 0; i < cpus; i++) {
 		if (!fork())
 			secret_child(i, each, seed);
@@ -299,6 +334,86 @@ static void secret(uint64_t seed)
 	    shared->wrong);
 }
 
+/* --- load: memory comes and goes, processes start and end, on all CPUs */
+
+static void load_child(unsigned int kind, unsigned int cpu)
+{
+	volatile size_t *rounds = &shared->load[cpu][kind];
+	unsigned int i;
+	void *mem;
+
+	pin(cpu);
+	/* What it is the load for shall not take several times as long. */
+	nice(5);
+	for (i = 0; !shared->stop; i++) {
+		if (kind == LOAD_MEMORY) {
+			mem = get_memory(LOAD);
+			__sync_fetch_and_add(&shared->wrong, test_memory(mem, LOAD, i));
+			munmap(mem, LOAD);
+		} else {
+			start_child(cpu);
+			__sync_fetch_and_add(&shared->wrong, wait_for_children() != 1);
+		}
+		__sync_fetch_and_add(rounds, 1);
+	}
+	_exit(0);
+}
+
+/* The number of rounds, on the CPU where it is least. */
+static size_t load_done(unsigned int kind)
+{
+	size_t least = shared->load[0][kind];
+	unsigned int i;
+
+	for (i = 1; i < cpus; i++) {
+		if (shared->load[i][kind] < least)
+			least = shared->load[i][kind];
+	}
+	return least;
+}
+
+static void load_start(void)
+{
+	unsigned int kind, i;
+	int status;
+
+	shared->wrong = 0;
+	for (kind = 0; kind < NR_LOADS; kind++) {
+		for (i = 0; i < cpus; i++) {
+			if (!fork())
+				load_child(kind, i);
+		}
+	}
+	while (!load_done(LOAD_MEMORY) || !load_done(LOAD_PROCESSES)) {
+		usleep(10000);
+		if (waitpid(-1, &status, WNOHANG) > 0) {
+			say("load", false, "a process of it is gone");
+			break;
+		}
+	}
+	/* What counts is what comes from now on. */
+	for (kind = 0; kind < NR_LOADS; kind++) {
+		for (i = 0; i < cpus; i++)
+			__sync_fetch_and_and(&shared->load[i][kind], 0);
+	}
+}
+
+static void load_stop(void)
+{
+	const size_t memory = load_done(LOAD_MEMORY);
+	const size_t processes = load_done(LOAD_PROCESSES);
+	unsigned int bad = 0;
+	int status;
+
+	shared->stop = true;
+	while (wait(&status) > 0)
+		bad += status != 0;
+	say("load", memory && processes && !bad && !shared->wrong,
+	    "meanwhile, each CPU tested memory %zu times and ran %zu processes, %zu wrong",
+	    memory, processes, shared->wrong);
+	shared->stop = false;
+}
+
 /* --- in the kernel: paravirtual features, conversions */
 
 static void tell(const char *what)
@@ -314,17 +429,23 @@ static void tell(const char *what)
 static void kernel_part(const char *rounds)
 {
 	unsigned long long n[8] = {};
+	const bool convert = atoi(rounds);
 	char args[64], stat[256];
-	int fd;
+	int fd, err;
 
 	fd = open("/nodm_convert.ko", O_RDONLY | O_CLOEXEC);
 	snprintf(args, sizeof(args), "rounds=%s", *rounds ? rounds : "0");
-	if (fd < 0 || syscall(SYS_finit_module, fd, args, 0)) {
-		say("module", false, "%s", strerror(errno));
+	if (convert)
+		load_start();
+	err = fd < 0 || syscall(SYS_finit_module, fd, args, 0) ? errno : 0;
+	if (convert)
+		load_stop();
+	if (err) {
+		say("module", false, "%s", strerror(err));
 		return;
 	}
 	tell("paravirtual");
-	if (atoi(rounds))
+	if (convert)
 		tell("conversions");
 
 	read_text("/proc/stat", stat, sizeof(stat));
@@ -370,7 +491,7 @@ int main(int argc, char **argv)
 	int fd;
 
 	if (argc > 1 && !strcmp(argv[1], "--child"))
-		return 42;
+		return CHILD_END;
 	become_init();
 	fd = open("/dev/console", O_RDWR);
 	if (fd >= 0) {
@@ -378,11 +499,10 @@ int main(int argc, char **argv)
 		dup2(fd, 1);
 		dup2(fd, 2);
 	}
-	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
-		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
 	todo = strdup(parameter("nodm.do="));
 	about();
+	shared = mmap(NULL, sizeof(*shared) + cpus * sizeof(shared->load[0]),
+		      PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (!strcmp(todo, "shell")) {
 		shell();
 	} else if (!strcmp(todo, "panic")) {
