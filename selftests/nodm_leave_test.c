@@ -318,6 +318,40 @@ TEST_F(leave, counters)
 	free(pfns);
 }
 
+/* A kernel with PTI has no global entries, but for those that users may see. */
+static bool no_global_entries(void)
+{
+	return !system("grep -qw pti /proc/cpuinfo");
+}
+
+/*
+ * What comes back is what was there before.  Entries that aren't global anymore
+ * would show no difference here, as emulated TLBs know no PCIDs: on hardware,
+ * their translations outlive the next removal.
+ */
+TEST_F(leave, global_entries)
+{
+	enum { PAGES = 512 + 3 };
+	__u64 pfns[PAGES];
+	__u32 states[PAGES];
+	struct nodm_check res;
+	struct nodm_file f;
+	int i, global = 0;
+
+	if (no_global_entries())
+		SKIP(return, "the direct map isn't global with PTI");
+
+	fill(_metadata, self->probe, &f, &variant->kind, PAGES, self->seed, pfns);
+	nodm_close(&f);
+	ASSERT_EQ(nodm_wait_restored(self->probe, pfns, PAGES), 0);
+
+	nodm_check_pfns(self->probe, pfns, PAGES, states, self->seed, &res);
+	ASSERT_EQ(res.mapped, PAGES);
+	for (i = 0; i < PAGES; i++)
+		global += !!(states[i] & NODM_GLOBAL);
+	EXPECT_EQ(global, PAGES);
+}
+
 /* Memory that only a guest could write to. */
 TEST(private_memory)
 {

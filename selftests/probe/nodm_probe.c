@@ -66,11 +66,12 @@ static unsigned long end_pfn(void)
 }
 
 /*
- * The page table's view.  Interrupts are off because the kernel frees page
+ * The page table's view: the level of the entry and, if it is present, its
+ * flags.  Interrupts are off because the kernel frees page
  * tables of the direct map, when it collapses them, after a flush which waits
  * for all CPUs.
  */
-static unsigned int direct_map_level(unsigned long pfn, bool *present)
+static unsigned int direct_map_entry(unsigned long pfn, pteval_t *entry)
 {
 	unsigned int level = 0;
 	unsigned long flags;
@@ -78,10 +79,21 @@ static unsigned int direct_map_level(unsigned long pfn, bool *present)
 
 	local_irq_save(flags);
 	pte = lookup_address((unsigned long)pfn_to_kaddr(pfn), &level);
-	*present = pte && (pte_flags(READ_ONCE(*pte)) & _PAGE_PRESENT);
+	*entry = pte ? pte_flags(READ_ONCE(*pte)) : 0;
+	if (!(*entry & _PAGE_PRESENT))
+		*entry = 0;
 	local_irq_restore(flags);
 
 	return pte ? level : 0;
+}
+
+static unsigned int direct_map_level(unsigned long pfn, bool *present)
+{
+	pteval_t entry;
+	unsigned int level = direct_map_entry(pfn, &entry);
+
+	*present = entry;
+	return level;
 }
 
 /*
@@ -186,9 +198,10 @@ static void read_batch(void *data)
 
 static void check_batch(struct batch *batch, struct nodm_check *arg)
 {
-	bool present, nonzero, hit;
 	unsigned int i, level;
+	bool nonzero, hit;
 	struct page *page;
+	pteval_t entry;
 	u32 state;
 
 	memset(batch->readable, 0, sizeof(batch->readable));
@@ -199,10 +212,12 @@ static void check_batch(struct batch *batch, struct nodm_check *arg)
 		if (!(state & NODM_PRESENT))
 			continue;
 
-		level = direct_map_level(batch->pfns[i], &present);
+		level = direct_map_entry(batch->pfns[i], &entry);
 		state |= level << 8;
-		if (present)
+		if (entry)
 			state |= NODM_MAPPED;
+		if (entry & _PAGE_GLOBAL)
+			state |= NODM_GLOBAL;
 		if (batch->readable[i])
 			state |= NODM_READABLE;
 		if ((arg->flags & NODM_CHECK_CONTENTS) && batch->readable[i] &&

@@ -23,6 +23,7 @@
 #define NODM_HIT	(1u << 4)	/* readable, and holds the pattern */
 #define NODM_POISONED	(1u << 5)	/* marked by memory_failure() */
 #define NODM_FREE	(1u << 6)	/* nobody holds a reference */
+#define NODM_GLOBAL	(1u << 7)	/* mapped, and INVLPG reaches all PCIDs */
 #define NODM_LEVEL(s)	((s) >> 8)	/* 1: 4K entry, 2: 2M, 3: 1G, 0: none */
 
 /*
