@@ -743,6 +743,30 @@ static void do_flushes(struct nodm_flushes *arg)
 			   atomic64_read(&flushes_cpa);
 }
 
+/* Aliases, for NODM_IOC_OWN and NODM_IOC_ALIAS */
+
+struct alias_reads {
+	void *addr;
+	atomic_t nr;
+};
+
+static void read_alias(void *data)
+{
+	struct alias_reads *reads = data;
+	u64 word;
+
+	if (!copy_from_kernel_nofault(&word, reads->addr, sizeof(word)))
+		atomic_inc(&reads->nr);
+}
+
+static unsigned int reads_of_alias(void *addr)
+{
+	struct alias_reads reads = { .addr = addr };
+
+	on_each_cpu(read_alias, &reads, 1);
+	return atomic_read(&reads.nr);
+}
+
 /* NODM_IOC_OWN */
 
 static int (*set_valid_noflush)(struct page *page, unsigned int nr, bool valid);
@@ -758,6 +782,28 @@ static void own_free(struct session *s)
 		__free_pages(s->own, ilog2(BLOCK_PAGES));
 	s->own_removed = false;
 	s->own = NULL;
+}
+
+/* What it leaves in TLBs is the business of who uses the block next. */
+static long own_alias(struct session *s)
+{
+	struct page *pages[64];
+	unsigned int i;
+	void *addr;
+
+	for (i = 0; i < ARRAY_SIZE(pages); i++)
+		pages[i] = s->own + i;
+	addr = vmap(pages, ARRAY_SIZE(pages), VM_MAP, PAGE_KERNEL);
+	if (!addr)
+		return -ENOMEM;
+
+	for (i = 0; i < ARRAY_SIZE(pages); i++) {
+		s->aliases[i] = addr + i * PAGE_SIZE;
+		reads_of_alias(s->aliases[i]);
+	}
+	s->nr_aliases = i;
+	vunmap(addr);
+	return 0;
 }
 
 static long do_own(struct session *s, struct nodm_own *arg)
@@ -793,6 +839,8 @@ static long do_own(struct session *s, struct nodm_own *arg)
 	case NODM_OWN_FREE:
 		own_free(s);
 		return 0;
+	case NODM_OWN_ALIAS:
+		return own_alias(s);
 	}
 	return -EINVAL;
 }
@@ -813,28 +861,6 @@ static long do_soft_offline(struct nodm_soft_offline *arg)
 
 static void *(*alias_map)(struct folio *folio, size_t offset);
 static void (*alias_unmap)(struct folio *folio, void *addr);
-
-struct alias_reads {
-	void *addr;
-	atomic_t nr;
-};
-
-static void read_alias(void *data)
-{
-	struct alias_reads *reads = data;
-	u64 word;
-
-	if (!copy_from_kernel_nofault(&word, reads->addr, sizeof(word)))
-		atomic_inc(&reads->nr);
-}
-
-static unsigned int reads_of_alias(void *addr)
-{
-	struct alias_reads reads = { .addr = addr };
-
-	on_each_cpu(read_alias, &reads, 1);
-	return atomic_read(&reads.nr);
-}
 
 static bool alias_in_tables(void *addr)
 {

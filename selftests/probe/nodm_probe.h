@@ -152,6 +152,7 @@ struct nodm_own {
 #define NODM_OWN_REMOVE		1	/* leaves TLBs as they are */
 #define NODM_OWN_FLUSH		2
 #define NODM_OWN_FREE		3	/* puts it back first */
+#define NODM_OWN_ALIAS		4	/* vmap(), read by all CPUs, and vunmap() */
 	__u32 pad;
 	__u64 pfn;		/* output */
 };
@@ -168,7 +169,8 @@ struct nodm_soft_offline {
 /*
  * Have the kernel make an alias of a page of a file, which all CPUs then read, and
  * take it away, several times.  See by reads from all CPUs whether a TLB still has
- * any of them; do only that, for the aliases of the last time, if @rounds is 0.
+ * any of them; do only that, for the aliases of the last time or those made by
+ * NODM_OWN_ALIAS, if @rounds is 0.
  */
 struct nodm_alias {
 	__s32 fd;
