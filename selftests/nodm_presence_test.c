@@ -167,41 +167,6 @@ TEST_F(any, populate)
 	nodm_close(&f);
 }
 
-/* vmalloc() unmaps lazily, i.e. TLBs know pages by addresses that are gone. */
-TEST_F(any, after_vmalloc)
-{
-	enum { PAGES = 2 * 512, ROUNDS = 10 };
-	struct nodm_alias before, after;
-	unsigned int round, used = 0;
-	struct nodm_check res;
-	__u64 pfns[PAGES], pfn;
-	struct nodm_file f;
-	size_t i;
-
-	for (round = 0; round < ROUNDS && !used; round++) {
-		ASSERT_EQ(nodm_open(&f, &variant->kind, PAGES * NODM_PAGE), 0);
-		ASSERT_EQ(nodm_own(self->probe, NODM_OWN_ALLOC, &pfn), 0);
-		ASSERT_EQ(nodm_own(self->probe, NODM_OWN_ALIAS, NULL), 0);
-		ASSERT_EQ(nodm_alias(self->probe, f.fd, 0, 0, &before), 0);
-		ASSERT_EQ(nodm_own(self->probe, NODM_OWN_FREE, NULL), 0);
-
-		ASSERT_EQ(nodm_populate(&f), 0);
-		ASSERT_EQ(nodm_alias(self->probe, f.fd, 0, 0, &after), 0);
-		nodm_check_file(self->probe, f.fd, 0, PAGES, pfns, NULL, &res);
-		for (i = 0; i < PAGES; i++)
-			used += pfns[i] == pfn;
-		/* Others purge now and then, which leaves nothing to be seen. */
-		if (!before.stale)
-			used = 0;
-		nodm_close(&f);
-	}
-	ASSERT_EQ(used, 1)
-		TH_LOG("the file never got the block, or no TLB knew it");
-	TH_LOG("%llu reads of addresses that were gone, %llu with the pages in a file",
-	       (unsigned long long)before.stale, (unsigned long long)after.stale);
-	EXPECT_EQ(after.stale, 0);
-}
-
 /* One by one, as a user faults them in, in no particular order. */
 TEST_F(mapped, user_fault)
 {

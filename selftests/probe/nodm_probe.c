@@ -784,26 +784,37 @@ static void own_free(struct session *s)
 	s->own = NULL;
 }
 
-/* What it leaves in TLBs is the business of who uses the block next. */
-static long own_alias(struct session *s)
+/* What it leaves in TLBs is the business of who uses the pages next. */
+static long own_alias(struct session *s, struct nodm_own *arg)
 {
-	struct page *pages[64];
-	unsigned int i;
+	struct page *pages[16];
+	long ret = -ENOMEM;
+	unsigned int i, nr;
 	void *addr;
 
-	for (i = 0; i < ARRAY_SIZE(pages); i++)
-		pages[i] = s->own + i;
-	addr = vmap(pages, ARRAY_SIZE(pages), VM_MAP, PAGE_KERNEL);
+	s->nr_aliases = 0;
+	for (nr = 0; nr < ARRAY_SIZE(pages); nr++) {
+		pages[nr] = alloc_page(GFP_KERNEL | __GFP_ZERO);
+		if (!pages[nr])
+			goto out_free;
+	}
+	addr = vmap(pages, nr, VM_MAP, PAGE_KERNEL);
 	if (!addr)
-		return -ENOMEM;
+		goto out_free;
 
-	for (i = 0; i < ARRAY_SIZE(pages); i++) {
+	for (i = 0; i < nr; i++) {
 		s->aliases[i] = addr + i * PAGE_SIZE;
 		reads_of_alias(s->aliases[i]);
 	}
-	s->nr_aliases = i;
+	s->nr_aliases = nr;
 	vunmap(addr);
-	return 0;
+	/* Neither the first nor the last one that is allocated again. */
+	arg->pfn = page_to_pfn(pages[nr / 2]);
+	ret = 0;
+out_free:
+	for (i = 0; i < nr; i++)
+		__free_page(pages[i]);
+	return ret;
 }
 
 static long do_own(struct session *s, struct nodm_own *arg)
@@ -823,6 +834,8 @@ static long do_own(struct session *s, struct nodm_own *arg)
 		arg->pfn = page_to_pfn(s->own);
 		return 0;
 	}
+	if (arg->op == NODM_OWN_ALIAS)
+		return own_alias(s, arg);
 
 	if (!s->own)
 		return -EINVAL;
@@ -839,8 +852,6 @@ static long do_own(struct session *s, struct nodm_own *arg)
 	case NODM_OWN_FREE:
 		own_free(s);
 		return 0;
-	case NODM_OWN_ALIAS:
-		return own_alias(s);
 	}
 	return -EINVAL;
 }

@@ -152,7 +152,8 @@ struct nodm_own {
 #define NODM_OWN_REMOVE		1	/* leaves TLBs as they are */
 #define NODM_OWN_FLUSH		2
 #define NODM_OWN_FREE		3	/* puts it back first */
-#define NODM_OWN_ALIAS		4	/* vmap(), read by all CPUs, and vunmap() */
+#define NODM_OWN_ALIAS		4	/* other pages: vmap(), read by all CPUs,
+					 * vunmap(), free; @pfn is one of them */
 	__u32 pad;
 	__u64 pfn;		/* output */
 };
