@@ -183,6 +183,11 @@ compiler() {
 	case $BUILD in "$TOP"/*) ;; *) CCACHE_BASEDIR=$BUILD ;; esac
 }
 
+# user_make ARG...: make for programs, after compiler().  ccache would make the paths
+# in lists of dependencies relative, which Kbuild can cope with, but others can't: they
+# would not see that a header has changed.
+user_make() { CCACHE_BASEDIR="" make CC="$CC" -j"$(jobs_wanted)" "$@"; }
+
 # QEMU: bookworm's own 7.2 is too old, its backport is what this was tested with.
 need_qemu() {
 	local major

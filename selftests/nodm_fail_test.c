@@ -328,50 +328,6 @@ TEST_F(fail, page_table)
 	EXPECT_GT(self->removals.failed, 0);
 }
 
-/*
- * vmalloc() unmaps lazily, i.e. TLBs know pages by addresses that are gone.  The
- * removal of a block flushes all there is, that of a single page does not: for
- * want of anything larger, a file gets such pages.
- */
-TEST_F(fail, after_vmalloc)
-{
-	enum { ROUNDS = 10 };
-	struct nodm_alias before, after;
-	unsigned int known = 0, round;
-	__u64 pfns[PAGES], pfn, stale = 0;
-	struct nodm_check res;
-	struct nodm_file f;
-	size_t i;
-
-	nodm_pin_here();
-	nodm_write_file(DEBUGFS "fail_page_alloc/min-order", "1\n");
-	nodm_write_file(DEBUGFS "fail_page_alloc/probability", "100\n");
-
-	for (round = 0; round < ROUNDS; round++) {
-		ASSERT_EQ(nodm_open(&f, &variant->kind, PAGES * NODM_PAGE), 0);
-		ASSERT_EQ(nodm_own(self->probe, NODM_OWN_ALIAS, &pfn), 0);
-		ASSERT_EQ(nodm_alias(self->probe, f.fd, 0, 0, &before), 0);
-
-		write_number(make_it_fail_fd, 1);
-		EXPECT_EQ(populate(&f, true), 0);
-		no_random();
-		ASSERT_EQ(nodm_alias(self->probe, f.fd, 0, 0, &after), 0);
-		stale += after.stale;
-
-		/* Others may get the page, or purge, which leaves nothing to see. */
-		nodm_check_file(self->probe, f.fd, 0, PAGES, pfns, NULL, &res);
-		for (i = 0; i < PAGES; i++)
-			known += pfns[i] == pfn && before.stale;
-		nodm_close(&f);
-	}
-	nodm_write_file(DEBUGFS "fail_page_alloc/probability", "0\n");
-	nodm_write_file(DEBUGFS "fail_page_alloc/min-order", "0\n");
-
-	TH_LOG("%u of %u pages were known to TLBs before", known, ROUNDS);
-	EXPECT_GT(known, 0);
-	EXPECT_EQ(stale, 0);
-}
-
 TEST_F(fail, each_slab_budget)
 {
 	each_budget(_metadata, self->probe, &variant->kind, "failslab",

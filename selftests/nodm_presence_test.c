@@ -167,6 +167,44 @@ TEST_F(any, populate)
 	nodm_close(&f);
 }
 
+/*
+ * vmalloc() unmaps lazily, i.e. TLBs know pages by addresses that are gone.  A
+ * flush of something else may have covered those by chance: so, several times.
+ */
+TEST_F(any, after_vmalloc)
+{
+	enum { PAGES = 2 * 512, WANTED = 4, ROUNDS = 40 };
+	unsigned int round, used = 0, seen;
+	struct nodm_alias before, after;
+	struct nodm_check res;
+	__u64 pfns[PAGES], pfn;
+	struct nodm_file f;
+	size_t i;
+
+	for (round = 0; round < ROUNDS && used < WANTED; round++) {
+		ASSERT_EQ(nodm_open(&f, &variant->kind, PAGES * NODM_PAGE), 0);
+		ASSERT_EQ(nodm_own(self->probe, NODM_OWN_ALLOC, &pfn), 0);
+		ASSERT_EQ(nodm_own(self->probe, NODM_OWN_ALIAS, NULL), 0);
+		ASSERT_EQ(nodm_alias(self->probe, f.fd, 0, 0, &before), 0);
+		ASSERT_EQ(nodm_own(self->probe, NODM_OWN_FREE, NULL), 0);
+
+		ASSERT_EQ(nodm_populate(&f), 0);
+		ASSERT_EQ(nodm_alias(self->probe, f.fd, 0, 0, &after), 0);
+		nodm_check_file(self->probe, f.fd, 0, PAGES, pfns, NULL, &res);
+		for (i = 0, seen = 0; i < PAGES; i++)
+			seen += pfns[i] == pfn;
+		/* Others purge now and then, which leaves nothing to be seen. */
+		if (seen && before.stale && !before.own_flushed) {
+			used++;
+			EXPECT_EQ(after.stale, 0);
+			EXPECT_EQ(after.own_flushed, 1);
+		}
+		nodm_close(&f);
+	}
+	EXPECT_EQ(used, WANTED)
+		TH_LOG("the file rarely got the block, or no TLB knew it");
+}
+
 /* One by one, as a user faults them in, in no particular order. */
 TEST_F(mapped, user_fault)
 {

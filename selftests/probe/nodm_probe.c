@@ -697,10 +697,17 @@ static long do_gup(struct nodm_gup *arg)
 
 static atomic64_t flushes_direct, flushes_other, flushes_all, flushes_cpa;
 
+/* The addresses that NODM_OWN_ALIAS has left in TLBs. */
+static unsigned long own_alias_start, own_alias_end;
+static bool own_alias_flushed;
+
 static int on_flush_range(struct kprobe *p, struct pt_regs *regs)
 {
 	unsigned long start = regs_get_kernel_argument(regs, 0);
+	unsigned long end = regs_get_kernel_argument(regs, 1);
 
+	if (start <= READ_ONCE(own_alias_start) && end >= READ_ONCE(own_alias_end))
+		WRITE_ONCE(own_alias_flushed, true);
 	if (start >= PAGE_OFFSET && start < (unsigned long)high_memory)
 		atomic64_inc(&flushes_direct);
 	else
@@ -711,6 +718,7 @@ static int on_flush_range(struct kprobe *p, struct pt_regs *regs)
 static int on_flush_all(struct kprobe *p, struct pt_regs *regs)
 {
 	atomic64_inc(&flushes_all);
+	WRITE_ONCE(own_alias_flushed, true);
 	return 0;
 }
 
@@ -784,37 +792,31 @@ static void own_free(struct session *s)
 	s->own = NULL;
 }
 
-/* What it leaves in TLBs is the business of who uses the pages next. */
-static long own_alias(struct session *s, struct nodm_own *arg)
+/* What it leaves in TLBs is the business of who uses the block next. */
+static long own_alias(struct session *s)
 {
-	struct page *pages[16];
-	long ret = -ENOMEM;
-	unsigned int i, nr;
+	struct page *pages[64];
+	unsigned int i;
 	void *addr;
 
-	s->nr_aliases = 0;
-	for (nr = 0; nr < ARRAY_SIZE(pages); nr++) {
-		pages[nr] = alloc_page(GFP_KERNEL | __GFP_ZERO);
-		if (!pages[nr])
-			goto out_free;
-	}
-	addr = vmap(pages, nr, VM_MAP, PAGE_KERNEL);
+	if ((probed & 3) != 3)
+		return -EOPNOTSUPP;
+	for (i = 0; i < ARRAY_SIZE(pages); i++)
+		pages[i] = s->own + i;
+	addr = vmap(pages, ARRAY_SIZE(pages), VM_MAP, PAGE_KERNEL);
 	if (!addr)
-		goto out_free;
+		return -ENOMEM;
 
-	for (i = 0; i < nr; i++) {
+	for (i = 0; i < ARRAY_SIZE(pages); i++) {
 		s->aliases[i] = addr + i * PAGE_SIZE;
 		reads_of_alias(s->aliases[i]);
 	}
-	s->nr_aliases = nr;
+	s->nr_aliases = i;
+	WRITE_ONCE(own_alias_flushed, false);
+	WRITE_ONCE(own_alias_start, (unsigned long)addr);
+	WRITE_ONCE(own_alias_end, own_alias_start + i * PAGE_SIZE);
 	vunmap(addr);
-	/* Neither the first nor the last one that is allocated again. */
-	arg->pfn = page_to_pfn(pages[nr / 2]);
-	ret = 0;
-out_free:
-	for (i = 0; i < nr; i++)
-		__free_page(pages[i]);
-	return ret;
+	return 0;
 }
 
 static long do_own(struct session *s, struct nodm_own *arg)
@@ -834,8 +836,6 @@ static long do_own(struct session *s, struct nodm_own *arg)
 		arg->pfn = page_to_pfn(s->own);
 		return 0;
 	}
-	if (arg->op == NODM_OWN_ALIAS)
-		return own_alias(s, arg);
 
 	if (!s->own)
 		return -EINVAL;
@@ -852,6 +852,8 @@ static long do_own(struct session *s, struct nodm_own *arg)
 	case NODM_OWN_FREE:
 		own_free(s);
 		return 0;
+	case NODM_OWN_ALIAS:
+		return own_alias(s);
 	}
 	return -EINVAL;
 }
@@ -940,6 +942,7 @@ static long do_alias(struct session *s, struct nodm_alias *arg)
 	}
 	for (i = 0; i < s->nr_aliases; i++)
 		arg->stale += stale_reads_of_alias(s->aliases[i]);
+	arg->own_flushed = READ_ONCE(own_alias_flushed);
 
 	fput(file);
 	return ret;

@@ -152,8 +152,7 @@ struct nodm_own {
 #define NODM_OWN_REMOVE		1	/* leaves TLBs as they are */
 #define NODM_OWN_FLUSH		2
 #define NODM_OWN_FREE		3	/* puts it back first */
-#define NODM_OWN_ALIAS		4	/* other pages: vmap(), read by all CPUs,
-					 * vunmap(), free; @pfn is one of them */
+#define NODM_OWN_ALIAS		4	/* vmap(), read by all CPUs, and vunmap() */
 	__u32 pad;
 	__u64 pfn;		/* output */
 };
@@ -179,6 +178,9 @@ struct nodm_alias {
 	__u64 index;
 	__u64 reads;		/* output: that succeeded while it was there */
 	__u64 stale;		/* output: ... when page tables have no entry */
+	__u64 own_flushed;	/* output: those of NODM_OWN_ALIAS were flushed since,
+				 * by a flush that says so: on emulated CPUs, any
+				 * flush of an address may take all others along */
 };
 
 #define NODM_ALIAS_MAX	256
