@@ -103,6 +103,14 @@ kernel_lock() {
 }
 kernel_unlock() { exec 9>&-; }
 
+# console_from FILE LINE N: N lines of a kernel's console from LINE on, without what
+# only its disassembly would tell.
+console_from() {
+	tail -n "+$2" "$1" | tr -d '\r' | sed 's/^\[[^]]*\] *\(\[[^]]*\] \)\?//' |
+		grep -Eav '^ *\? |^ *$|^(Code|Hardware name|[EF]S|CS|CR2|R([A-D]X|[SD]I|[BS]P|[0-9]+)|PKRU): ' |
+		head -n "$3" || :
+}
+
 # --- packages -------------------------------------------------------------
 
 DEPS_FETCH="ca-certificates curl git xz-utils perl"
