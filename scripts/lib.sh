@@ -254,14 +254,18 @@ tree_version() {
 
 # The id of what is in the worktree now, uncommitted work included.
 worktree_id() {
-	local dir=$1 tmp
+	local dir=$1 tmp rc=0
 	tmp=$(mktemp -d "$BUILD/.wt.XXXXXX")
 	mkdir "$tmp/o"
-	cp "$(git -C "$dir" rev-parse --absolute-git-dir)/index" "$tmp/index"
-	GIT_INDEX_FILE=$tmp/index GIT_OBJECT_DIRECTORY=$tmp/o \
-	GIT_ALTERNATE_OBJECT_DIRECTORIES=$(git -C "$dir" rev-parse --git-common-dir | sed "s,^\.git$,$dir/.git,")/objects \
-		sh -c 'git -C "$1" add -A && git -C "$1" write-tree' - "$dir"
+	(
+		cp "$(pure_git -C "$dir" rev-parse --absolute-git-dir)/index" "$tmp/index" &&
+		common=$(pure_git -C "$dir" rev-parse --path-format=absolute --git-common-dir) || exit
+		export GIT_INDEX_FILE=$tmp/index GIT_OBJECT_DIRECTORY=$tmp/o
+		export GIT_ALTERNATE_OBJECT_DIRECTORIES=$common/objects
+		pure_git -C "$dir" add -A && pure_git -C "$dir" write-tree
+	) || rc=1
 	rm -rf "$tmp"
+	return $rc
 }
 
 # A tree to build: the developer's own if there is one, else fetched and patched.
