@@ -6,9 +6,9 @@
 # packages, the kernel build lock.  Sourced, never run.
 
 TOP=$(cd "${BASH_SOURCE[0]%/*}/.." && pwd)
-BUILD=${NODM_BUILD:-$TOP/build}		# everything made here, ignored by git
-LINUX=${NODM_LINUX:-$BUILD/linux}	# the kernel tree: tag "base", branch "series"
-OBJ=${NODM_OBJ:-$BUILD/obj}		# object directories, one per config
+BUILD=${NDM_BUILD:-$TOP/build}		# everything made here, ignored by git
+LINUX=${NDM_LINUX:-$BUILD/linux}	# the kernel tree: tag "base", branch "series"
+OBJ=${NDM_OBJ:-$BUILD/obj}		# object directories, one per config
 PATCHES=$TOP/patches
 SERIES=$TOP/series
 
@@ -173,14 +173,14 @@ apt_private() {
 # relative to it, so that a clone in another folder finds what this one compiled.
 compiler() {
 	CC=gcc
-	export KBUILD_BUILD_TIMESTAMP="2026-01-01" KBUILD_BUILD_USER=nodm KBUILD_BUILD_HOST=nodm
+	export KBUILD_BUILD_TIMESTAMP="2026-01-01" KBUILD_BUILD_USER=ndm KBUILD_BUILD_HOST=ndm
 	export LOCALVERSION=
 	# __FILE__ and warnings name a file as ever.
 	KCPPFLAGS="-fmacro-prefix-map=$(realpath -m --relative-to="$2" "$1")/="
 	export KCPPFLAGS
 	have ccache || return 0
 	if [ -z "${CCACHE_DIR:-}" ]; then
-		export CCACHE_DIR=${XDG_CACHE_HOME:-${HOME:-$BUILD}/.cache}/nodm-ccache CCACHE_MAXSIZE=15G
+		export CCACHE_DIR=${XDG_CACHE_HOME:-${HOME:-$BUILD}/.cache}/ndm-ccache CCACHE_MAXSIZE=15G
 	fi
 	if ! mkdir -p "$CCACHE_DIR" 2> /dev/null || [ ! -w "$CCACHE_DIR" ]; then
 		say "cannot write $CCACHE_DIR: compiling without ccache"
@@ -270,7 +270,7 @@ worktree_id() {
 
 # A tree to build: the developer's own if there is one, else fetched and patched.
 ensure_tree() {
-	[ -z "${NODM_LINUX:-}" ] || return 0
+	[ -z "${NDM_LINUX:-}" ] || return 0
 	[ -e "$LINUX/.git" ] || "$TOP/scripts/fetch"
 	"$TOP/scripts/apply" --auto
 }
@@ -387,7 +387,7 @@ check_preimages() {
 	rm -f "$tmp" "$tmp.bad"
 }
 
-applied_stamp() { echo "$(git -C "$LINUX" rev-parse --absolute-git-dir)/nodm-applied"; }
+applied_stamp() { echo "$(git -C "$LINUX" rev-parse --absolute-git-dir)/ndm-applied"; }
 
 # own_tree DIR COMMIT: a complete tree of build/linux's COMMIT at DIR, for work
 # that must not disturb build/linux; kept from run to run.

@@ -180,9 +180,9 @@ static uint64_t write_table(struct vmm *vmm, uint64_t *next, const char *signatu
 	uint64_t gpa = *next;
 
 	memcpy(header->signature, signature, 4);
-	memcpy(header->oem, "NODM  ", 6);
-	memcpy(header->oem_table, "NODMVMM ", 8);
-	memcpy(header->creator, "NODM", 4);
+	memcpy(header->oem, "NDM  ", 6);
+	memcpy(header->oem_table, "NDMVMM ", 8);
+	memcpy(header->creator, "NDM", 4);
 	header->oem_revision = 1;
 	header->creator_revision = 1;
 	header->revision = revision;

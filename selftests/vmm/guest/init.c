@@ -3,17 +3,17 @@
  * The first process of the Linux that launch_linux boots in the VMM.  Proves
  * that the guest lives, and says so in lines that launch_linux reads:
  *
- *   nodm: <what> ok: <figures>     or     nodm: <what> FAILED: <why>
+ *   ndm: <what> ok: <figures>     or     ndm: <what> FAILED: <why>
  *
  * The kernel's command line says what to do:
  *
- *   nodm.do=prove   all of it, with the secret of nodm.seed=<hex>; default
- *   nodm.do=secret  only the secret
- *   nodm.do=shell   a shell on the console, and power off when it ends
- *   nodm.do=panic   make the kernel panic;  reset: reset;  hang: do nothing;
+ *   ndm.do=prove   all of it, with the secret of ndm.seed=<hex>; default
+ *   ndm.do=secret  only the secret
+ *   ndm.do=shell   a shell on the console, and power off when it ends
+ *   ndm.do=panic   make the kernel panic;  reset: reset;  hang: do nothing;
  *                   off: power off
- *   nodm.cpus=N     CPUs that must have come up
- *   nodm.convert=N  rounds of conversions on each CPU (0: none)
+ *   ndm.cpus=N     CPUs that must have come up
+ *   ndm.convert=N  rounds of conversions on each CPU (0: none)
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -36,7 +36,7 @@
 #include <sys/utsname.h>
 #include <sys/wait.h>
 
-#include "nodm.h"
+#include "ndm.h"
 
 #define CHILDREN	60
 #define CHILD_END	42		/* exit code */
@@ -55,7 +55,7 @@ static void say(const char *what, bool ok, const char *fmt, ...)
 	va_start(args, fmt);
 	vsnprintf(text, sizeof(text), fmt, args);
 	va_end(args);
-	printf("nodm: %s %s: %s\n", what, ok ? "ok" : "FAILED", text);
+	printf("ndm: %s %s: %s\n", what, ok ? "ok" : "FAILED", text);
 	failures += !ok;
 }
 
@@ -120,7 +120,7 @@ static void pin(unsigned int cpu)
 
 static void about(void)
 {
-	unsigned int wanted = atoi(parameter("nodm.cpus="));
+	unsigned int wanted = atoi(parameter("ndm.cpus="));
 	struct utsname uts;
 	char clock[64];
 	struct stat st;
@@ -244,11 +244,11 @@ static size_t share(const char *what)
 {
 	const size_t bytes = available();
 
-	if (bytes < MARGIN + cpus * NODM_PAGE) {
+	if (bytes < MARGIN + cpus * NDM_PAGE) {
 		say(what, false, "only %zu MiB are available", bytes >> 20);
 		return 0;
 	}
-	return (bytes - MARGIN) / cpus & -NODM_PAGE;
+	return (bytes - MARGIN) / cpus & -NDM_PAGE;
 }
 
 static void memory_child(unsigned int cpu, size_t size)
@@ -288,11 +288,11 @@ static void secret_child(unsigned int cpu, size_t size, uint64_t seed)
 	volatile void *mem = get_memory(size);
 
 	pin(cpu);
-	nodm_secret_write(mem, size, seed);
+	ndm_secret_write(mem, size, seed);
 	__sync_fetch_and_add(&shared->ready, 1);
 	do {
 		__sync_fetch_and_add(&shared->wrong,
-				     nodm_secret_differs(mem, size, seed));
+				     ndm_secret_differs(mem, size, seed));
 		__sync_fetch_and_add(&shared->rounds, 1);
 		/* The host has to work, too. */
 		usleep(200000);
@@ -321,7 +321,7 @@ static void secret(uint64_t seed)
 			return;
 		}
 	}
-	printf("nodm: secret written: %zu pages\n", each * cpus / NODM_PAGE);
+	printf("ndm: secret written: %zu pages\n", each * cpus / NDM_PAGE);
 	if (!fgets(line, sizeof(line), stdin))
 		strcpy(line, "end of file");
 	line[strcspn(line, "\n")] = 0;
@@ -420,9 +420,9 @@ static void tell(const char *what)
 {
 	char path[128], text[256];
 
-	snprintf(path, sizeof(path), "/sys/module/nodm_convert/parameters/%s", what);
+	snprintf(path, sizeof(path), "/sys/module/ndm_convert/parameters/%s", what);
 	read_text(path, text, sizeof(text));
-	printf("nodm: %s %s\n", what, *text ? text : "FAILED: no result");
+	printf("ndm: %s %s\n", what, *text ? text : "FAILED: no result");
 	failures += strncmp(text, "ok", 2) != 0;
 }
 
@@ -433,7 +433,7 @@ static void kernel_part(const char *rounds)
 	char args[64], stat[256];
 	int fd, err;
 
-	fd = open("/nodm_convert.ko", O_RDONLY | O_CLOEXEC);
+	fd = open("/ndm_convert.ko", O_RDONLY | O_CLOEXEC);
 	snprintf(args, sizeof(args), "rounds=%s", *rounds ? rounds : "0");
 	if (convert)
 		load_start();
@@ -451,7 +451,7 @@ static void kernel_part(const char *rounds)
 	read_text("/proc/stat", stat, sizeof(stat));
 	sscanf(stat, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", n, n + 1, n + 2,
 	       n + 3, n + 4, n + 5, n + 6, n + 7);
-	printf("nodm: stolen by the host: %llu ticks of 10 ms\n", n[7]);
+	printf("ndm: stolen by the host: %llu ticks of 10 ms\n", n[7]);
 }
 
 static void shell(void)
@@ -499,7 +499,7 @@ int main(int argc, char **argv)
 		dup2(fd, 1);
 		dup2(fd, 2);
 	}
-	todo = strdup(parameter("nodm.do="));
+	todo = strdup(parameter("ndm.do="));
 	about();
 	shared = mmap(NULL, sizeof(*shared) + cpus * sizeof(shared->load[0]),
 		      PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -513,19 +513,19 @@ int main(int argc, char **argv)
 	} else if (!strcmp(todo, "hang")) {
 		pause();
 	} else if (!strcmp(todo, "off")) {
-		printf("nodm: powering off\n");
+		printf("ndm: powering off\n");
 	} else if (!strcmp(todo, "secret")) {
-		secret(strtoull(parameter("nodm.seed="), NULL, 16));
-		printf("nodm: guest %s\n", failures ? "FAILED" : "lives");
+		secret(strtoull(parameter("ndm.seed="), NULL, 16));
+		printf("ndm: guest %s\n", failures ? "FAILED" : "lives");
 	} else {
-		seed = strtoull(parameter("nodm.seed="), NULL, 16);
+		seed = strtoull(parameter("ndm.seed="), NULL, 16);
 		timers();
 		processes();
 		memory();
-		kernel_part(parameter("nodm.convert="));
+		kernel_part(parameter("ndm.convert="));
 		shared->wrong = 0;
 		secret(seed);
-		printf("nodm: guest %s\n", failures ? "FAILED" : "lives: all of it ok");
+		printf("ndm: guest %s\n", failures ? "FAILED" : "lives: all of it ok");
 	}
 	sync();
 	usleep(100000);

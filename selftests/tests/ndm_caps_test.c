@@ -3,7 +3,7 @@
  * The flag is reported where it is honoured, and nowhere else; and it is
  * accepted exactly where it is reported.
  *
- * Usage: nodm_caps_test [--expect-absent] [-t TEST ...]
+ * Usage: ndm_caps_test [--expect-absent] [-t TEST ...]
  *
  *   --expect-absent  the kernel was started in a way in which it can't honour
  *                    the flag, with kvm.tdp_mmu=0 or kvm_amd.npt=0
@@ -16,7 +16,7 @@
 #include <sys/mman.h>
 
 #include "kselftest_harness.h"
-#include "nodm_guest.h"
+#include "ndm_guest.h"
 
 #define ALL_OTHER_FLAGS	(GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED)
 #define FLAG		GUEST_MEMFD_FLAG_NO_DIRECT_MAP
@@ -34,7 +34,7 @@ static int check_extension(int fd, long cap)
 
 static bool try_flags(int vm, uint64_t flags)
 {
-	int fd = nodm_gmem_create(vm, 2 * NODM_PAGE, flags);
+	int fd = ndm_gmem_create(vm, 2 * NDM_PAGE, flags);
 
 	if (fd < 0) {
 		errno = -fd;
@@ -70,7 +70,7 @@ TEST(vm_types)
 	for (type = 0; type < 32; type++) {
 		if (!(types & (1u << type)))
 			continue;
-		vm = nodm_vm_create(type);
+		vm = ndm_vm_create(type);
 		ASSERT_GE(vm, 0)
 			TH_LOG("type %d", type);
 
@@ -97,9 +97,9 @@ TEST(vm_types)
 TEST(bad_arguments)
 {
 	uint64_t flag = expect_absent ? 0 : FLAG;
-	int vm = nodm_vm_create(KVM_X86_DEFAULT_VM), bit;
-	static const uint64_t sizes[] = { 0, 1, NODM_PAGE - 1, NODM_PAGE + 1,
-					  1ull << 63, -NODM_PAGE };
+	int vm = ndm_vm_create(KVM_X86_DEFAULT_VM), bit;
+	static const uint64_t sizes[] = { 0, 1, NDM_PAGE - 1, NDM_PAGE + 1,
+					  1ull << 63, -NDM_PAGE };
 	int i;
 
 	ASSERT_GE(vm, 0);
@@ -108,7 +108,7 @@ TEST(bad_arguments)
 		EXPECT_EQ(errno, EINVAL);
 	}
 	for (i = 0; i < ARRAY_SIZE(sizes); i++)
-		EXPECT_EQ(nodm_gmem_create(vm, sizes[i], flag), -EINVAL);
+		EXPECT_EQ(ndm_gmem_create(vm, sizes[i], flag), -EINVAL);
 	close(vm);
 }
 
@@ -116,20 +116,20 @@ TEST(bad_arguments)
 TEST(mmap_rights)
 {
 	uint64_t flag = expect_absent ? 0 : FLAG, flags;
-	int vm = nodm_vm_create(KVM_X86_DEFAULT_VM), fd;
+	int vm = ndm_vm_create(KVM_X86_DEFAULT_VM), fd;
 	void *mem;
 
 	ASSERT_GE(vm, 0);
 	for (flags = 0; flags <= ALL_OTHER_FLAGS; flags++) {
-		fd = nodm_gmem_create(vm, NODM_PAGE, flags | flag);
+		fd = ndm_gmem_create(vm, NDM_PAGE, flags | flag);
 		ASSERT_GE(fd, 0);
 
-		mem = mmap(NULL, NODM_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED,
+		mem = mmap(NULL, NDM_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED,
 			   fd, 0);
 		EXPECT_EQ(mem != MAP_FAILED, !!(flags & GUEST_MEMFD_FLAG_MMAP));
 		if (mem != MAP_FAILED)
-			munmap(mem, NODM_PAGE);
-		mem = mmap(NULL, NODM_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE,
+			munmap(mem, NDM_PAGE);
+		mem = mmap(NULL, NDM_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE,
 			   fd, 0);
 		EXPECT_EQ(mem, MAP_FAILED);
 		close(fd);
@@ -140,38 +140,38 @@ TEST(mmap_rights)
 /* Everything else works in either case. */
 TEST(ordinary_guest)
 {
-	const struct nodm_kind kind = NODM_ORDINARY;
-	struct nodm_check res;
-	struct nodm_guest g;
+	const struct ndm_kind kind = NDM_ORDINARY;
+	struct ndm_check res;
+	struct ndm_guest g;
 	int probe;
 
-	probe = nodm_probe_open();
-	ASSERT_EQ(nodm_guest_open(&g, &kind, 16 * NODM_PAGE), 0);
-	EXPECT_EQ(nodm_guest_run(&g, NODM_GUEST_ZERO, 0, g.file.size), 0);
-	EXPECT_EQ(nodm_guest_run(&g, NODM_GUEST_WRITE, 0, g.file.size), 0);
-	EXPECT_EQ(nodm_secret_differs(g.file.map, g.file.size, g.seed), 0);
-	nodm_check_file(probe, g.file.fd, 0, 16, NULL, NULL, &res);
+	probe = ndm_probe_open();
+	ASSERT_EQ(ndm_guest_open(&g, &kind, 16 * NDM_PAGE), 0);
+	EXPECT_EQ(ndm_guest_run(&g, NDM_GUEST_ZERO, 0, g.file.size), 0);
+	EXPECT_EQ(ndm_guest_run(&g, NDM_GUEST_WRITE, 0, g.file.size), 0);
+	EXPECT_EQ(ndm_secret_differs(g.file.map, g.file.size, g.seed), 0);
+	ndm_check_file(probe, g.file.fd, 0, 16, NULL, NULL, &res);
 	EXPECT_EQ(res.present, 16);
 	EXPECT_EQ(res.mapped, 16);
-	nodm_guest_close(&g);
+	ndm_guest_close(&g);
 	close(probe);
 }
 
 TEST(secretmem)
 {
-	const struct nodm_kind kind = NODM_SECRETMEM;
-	struct nodm_check res;
-	struct nodm_file f;
+	const struct ndm_kind kind = NDM_SECRETMEM;
+	struct ndm_check res;
+	struct ndm_file f;
 	int probe;
 
-	probe = nodm_probe_open();
-	ASSERT_EQ(nodm_open(&f, &kind, 16 * NODM_PAGE), 0);
-	ASSERT_EQ(nodm_populate(&f), 0);
-	nodm_check_file(probe, f.fd, 0, 16, NULL, NULL, &res);
+	probe = ndm_probe_open();
+	ASSERT_EQ(ndm_open(&f, &kind, 16 * NDM_PAGE), 0);
+	ASSERT_EQ(ndm_populate(&f), 0);
+	ndm_check_file(probe, f.fd, 0, 16, NULL, NULL, &res);
 	EXPECT_EQ(res.present, 16);
 	EXPECT_EQ(res.mapped, 0);
 	EXPECT_EQ(res.readable, 0);
-	nodm_close(&f);
+	ndm_close(&f);
 	close(probe);
 }
 
@@ -189,6 +189,6 @@ int main(int argc, char **argv)
 			break;
 		}
 	}
-	nodm_require(argv[0], NODM_NEED_PROBE);
+	ndm_require(argv[0], NDM_NEED_PROBE);
 	return test_harness_run(argc, argv);
 }

@@ -11,7 +11,7 @@
 #include <sys/mman.h>
 
 #include "kselftest_harness.h"
-#include "nodm_guest.h"
+#include "ndm_guest.h"
 
 #undef TEST_TIMEOUT_DEFAULT
 #define TEST_TIMEOUT_DEFAULT	600
@@ -52,7 +52,7 @@ static void open_all(void)
 		for (j = 0; j < ARRAY_SIZE(knobs); j++) {
 			snprintf(path, sizeof(path), DEBUGFS "%s/%s", attrs[i],
 				 knobs[j].name);
-			nodm_write_file(path, "%s\n", knobs[j].value);
+			ndm_write_file(path, "%s\n", knobs[j].value);
 		}
 	}
 	zero = open("/dev/zero", O_RDONLY | O_CLOEXEC);
@@ -101,8 +101,8 @@ static bool has_failed(void)
  */
 static void set_probability(unsigned int percent)
 {
-	nodm_write_file(DEBUGFS "fail_page_alloc/probability", "%u\n", percent);
-	nodm_write_file(DEBUGFS "failslab/probability", "%u\n", percent);
+	ndm_write_file(DEBUGFS "fail_page_alloc/probability", "%u\n", percent);
+	ndm_write_file(DEBUGFS "failslab/probability", "%u\n", percent);
 	write_number(make_it_fail_fd, 1);
 }
 
@@ -119,36 +119,36 @@ static void no_nth(void)
 FIXTURE(fail) {
 	int probe;
 	uint64_t missing;
-	struct nodm_direct_map dm;
-	struct nodm_removals removals;
+	struct ndm_direct_map dm;
+	struct ndm_removals removals;
 };
 
 FIXTURE_VARIANT(fail) {
-	struct nodm_kind kind;
+	struct ndm_kind kind;
 };
 
-FIXTURE_VARIANT_ADD(fail, secretmem) { .kind = NODM_SECRETMEM };
-FIXTURE_VARIANT_ADD(fail, guest_memfd) { .kind = NODM_MMAP_SHARED };
+FIXTURE_VARIANT_ADD(fail, secretmem) { .kind = NDM_SECRETMEM };
+FIXTURE_VARIANT_ADD(fail, guest_memfd) { .kind = NDM_MMAP_SHARED };
 
 FIXTURE_SETUP(fail)
 {
-	self->probe = nodm_probe_open();
-	self->missing = nodm_missing(self->probe);
-	nodm_direct_map(&self->dm);
-	nodm_removals(self->probe, &self->removals);
+	self->probe = ndm_probe_open();
+	self->missing = ndm_missing(self->probe);
+	ndm_direct_map(&self->dm);
+	ndm_removals(self->probe, &self->removals);
 	open_all();
 }
 
 FIXTURE_TEARDOWN(fail)
 {
-	struct nodm_direct_map dm;
+	struct ndm_direct_map dm;
 
-	EXPECT_EQ(nodm_wait_missing(self->probe, self->missing), 0);
+	EXPECT_EQ(ndm_wait_missing(self->probe, self->missing), 0);
 	/* What fails for want of a block removes, and splits, less at a time. */
-	nodm_direct_map(&dm);
-	nodm_removals(self->probe, &self->removals);
+	ndm_direct_map(&dm);
+	ndm_removals(self->probe, &self->removals);
 	EXPECT_LE(dm.kb[0], self->dm.kb[0] +
-			    self->removals.split * NODM_BLOCK / 1024)
+			    self->removals.split * NDM_BLOCK / 1024)
 		TH_LOG("more is split than the %llu entries that removals split",
 		       (unsigned long long)self->removals.split);
 	close(self->probe);
@@ -158,9 +158,9 @@ FIXTURE_TEARDOWN(fail)
 static void expect_sane(struct __test_metadata *_metadata, int probe, int fd,
 			size_t pages)
 {
-	struct nodm_check res;
+	struct ndm_check res;
 
-	nodm_check_file(probe, fd, 0, pages, NULL, NULL, &res);
+	ndm_check_file(probe, fd, 0, pages, NULL, NULL, &res);
 	EXPECT_EQ(res.mapped, 0);
 	EXPECT_EQ(res.readable, 0);
 }
@@ -169,14 +169,14 @@ static void expect_sane(struct __test_metadata *_metadata, int probe, int fd,
  * All at once, or one after the other by faults: in a system call, which tells
  * when a fault can't be handled, instead of dying of it.
  */
-static int populate(struct nodm_file *f, bool by_fault)
+static int populate(struct ndm_file *f, bool by_fault)
 {
 	size_t i;
 
 	if (!by_fault)
-		return nodm_populate(f);
+		return ndm_populate(f);
 
-	for (i = 0; i < f->size; i += NODM_PAGE) {
+	for (i = 0; i < f->size; i += NDM_PAGE) {
 		if (read(zero, f->map + i, 1) != 1)
 			return -errno;
 	}
@@ -184,26 +184,26 @@ static int populate(struct nodm_file *f, bool by_fault)
 }
 
 /* Give all back while things fail; where that fails itself, without. */
-static void close_failing(struct nodm_file *f, void (*stop_failing)(void))
+static void close_failing(struct ndm_file *f, void (*stop_failing)(void))
 {
 	if (!munmap(f->map, f->size))
 		f->map = NULL;
 	close(f->fd);
 	f->fd = -1;
 	stop_failing();
-	nodm_close(f);
+	ndm_close(f);
 }
 
 static void each_nth(struct __test_metadata *_metadata, int probe,
-		     const struct nodm_kind *kind, bool by_fault)
+		     const struct ndm_kind *kind, bool by_fault)
 {
 	unsigned int nth, errors = 0;
-	struct nodm_file f;
+	struct ndm_file f;
 	bool failed;
 	int ret;
 
 	for (nth = 1; nth < MAX_NTH; nth++) {
-		ASSERT_EQ(nodm_open(&f, kind, PAGES * NODM_PAGE), 0);
+		ASSERT_EQ(ndm_open(&f, kind, PAGES * NDM_PAGE), 0);
 		fail_nth(nth);
 		ret = populate(&f, by_fault);
 		failed = has_failed();
@@ -217,10 +217,10 @@ static void each_nth(struct __test_metadata *_metadata, int probe,
 		/* What failed once works when tried again. */
 		ASSERT_EQ(populate(&f, by_fault), 0);
 		expect_sane(_metadata, probe, f.fd, PAGES);
-		EXPECT_EQ(nodm_nonzero(f.map, f.size), 0);
+		EXPECT_EQ(ndm_nonzero(f.map, f.size), 0);
 
 		/* And the same for giving it all back. */
-		nodm_secret_write(f.map, f.size, nth);
+		ndm_secret_write(f.map, f.size, nth);
 		fail_nth(nth);
 		close_failing(&f, no_nth);
 		if (!failed)
@@ -239,20 +239,20 @@ static void each_nth(struct __test_metadata *_metadata, int probe,
  * Returns what the first attempt to populate a file did.
  */
 static int try_budget(struct __test_metadata *_metadata, int probe,
-		      const struct nodm_kind *kind, const char *attr,
+		      const struct ndm_kind *kind, const char *attr,
 		      unsigned int budget)
 {
 	char space[128], probability[128];
-	struct nodm_file f;
+	struct ndm_file f;
 	int ret;
 
 	snprintf(space, sizeof(space), DEBUGFS "%s/space", attr);
 	snprintf(probability, sizeof(probability), DEBUGFS "%s/probability",
 		 attr);
-	nodm_write_file(probability, "100\n");
+	ndm_write_file(probability, "100\n");
 
-	ASSERT_EQ(nodm_open(&f, kind, PAGES * NODM_PAGE), 0);
-	ASSERT_EQ(nodm_write_file(space, "%u\n", budget), 0);
+	ASSERT_EQ(ndm_open(&f, kind, PAGES * NDM_PAGE), 0);
+	ASSERT_EQ(ndm_write_file(space, "%u\n", budget), 0);
 	write_number(make_it_fail_fd, 1);
 	ret = populate(&f, true);
 	no_random();
@@ -262,20 +262,20 @@ static int try_budget(struct __test_metadata *_metadata, int probe,
 
 	ASSERT_EQ(populate(&f, true), 0);
 	expect_sane(_metadata, probe, f.fd, PAGES);
-	EXPECT_EQ(nodm_nonzero(f.map, f.size), 0);
+	EXPECT_EQ(ndm_nonzero(f.map, f.size), 0);
 
-	nodm_secret_write(f.map, f.size, budget);
-	ASSERT_EQ(nodm_write_file(space, "%u\n", budget), 0);
+	ndm_secret_write(f.map, f.size, budget);
+	ASSERT_EQ(ndm_write_file(space, "%u\n", budget), 0);
 	write_number(make_it_fail_fd, 1);
 	close_failing(&f, no_random);
 
-	nodm_write_file(probability, "0\n");
-	nodm_write_file(space, "0\n");
+	ndm_write_file(probability, "0\n");
+	ndm_write_file(space, "0\n");
 	return ret;
 }
 
 static void each_budget(struct __test_metadata *_metadata, int probe,
-			const struct nodm_kind *kind, const char *attr,
+			const struct ndm_kind *kind, const char *attr,
 			unsigned int max, unsigned int step)
 {
 	unsigned int budget, errors = 0, successes = 0;
@@ -319,7 +319,7 @@ TEST_F(fail, page_table)
 		/* The user's page tables have a share that varies. */
 		try_budget(_metadata, self->probe, &variant->kind,
 			   "fail_page_alloc", 33 + i % 5);
-		nodm_removals(self->probe, &self->removals);
+		ndm_removals(self->probe, &self->removals);
 	}
 	munmap(hog, size);
 
@@ -341,98 +341,98 @@ TEST_F(fail, each_fault)
 
 TEST(each_in_fallocate)
 {
-	const struct nodm_kind kind = NODM_MMAP_SHARED;
+	const struct ndm_kind kind = NDM_MMAP_SHARED;
 	uint64_t missing;
 	int probe;
 
-	probe = nodm_probe_open();
-	missing = nodm_missing(probe);
+	probe = ndm_probe_open();
+	missing = ndm_missing(probe);
 	open_all();
 	each_nth(_metadata, probe, &kind, false);
-	EXPECT_EQ(nodm_wait_missing(probe, missing), 0);
+	EXPECT_EQ(ndm_wait_missing(probe, missing), 0);
 	close(probe);
 }
 
 /* Much at a time, so that large and small blocks and page tables have a part. */
 TEST_F(fail, at_random)
 {
-	const size_t size = MIB(5) + 3 * NODM_PAGE;
+	const size_t size = MIB(5) + 3 * NDM_PAGE;
 	static const unsigned int percent[] = { 30, 10, 3, 1 };
-	uint64_t seed = nodm_seed(), failed = 0;
-	struct nodm_file f;
+	uint64_t seed = ndm_seed(), failed = 0;
+	struct ndm_file f;
 	int round, ret, i;
 
 	for (round = 0; round < 12; round++) {
-		ASSERT_EQ(nodm_open(&f, &variant->kind, size), 0);
+		ASSERT_EQ(ndm_open(&f, &variant->kind, size), 0);
 		set_probability(percent[round % ARRAY_SIZE(percent)]);
 		for (i = 0; i < 3; i++) {
 			ret = populate(&f, round & 1 || variant->kind.secretmem);
 			failed += ret != 0;
 			if (f.vm >= 0 && i < 2)
-				nodm_punch(&f, size / 4 / NODM_PAGE * NODM_PAGE,
-					   MIB(2) + NODM_PAGE);
+				ndm_punch(&f, size / 4 / NDM_PAGE * NDM_PAGE,
+					  MIB(2) + NDM_PAGE);
 		}
 		no_random();
-		expect_sane(_metadata, self->probe, f.fd, size / NODM_PAGE);
-		nodm_secret_write(f.map, size, seed);
-		expect_sane(_metadata, self->probe, f.fd, size / NODM_PAGE);
+		expect_sane(_metadata, self->probe, f.fd, size / NDM_PAGE);
+		ndm_secret_write(f.map, size, seed);
+		expect_sane(_metadata, self->probe, f.fd, size / NDM_PAGE);
 
 		set_probability(20);
 		close_failing(&f, no_random);
 	}
 	EXPECT_GT(failed, 0);
-	EXPECT_EQ(nodm_wait_missing(self->probe, self->missing), 0);
-	EXPECT_EQ(nodm_scan(self->probe, seed, NULL), 0);
+	EXPECT_EQ(ndm_wait_missing(self->probe, self->missing), 0);
+	EXPECT_EQ(ndm_scan(self->probe, seed, NULL), 0);
 }
 
 /* In KVM_RUN, for memory that only the guest can populate. */
 TEST(guest_fault)
 {
-	const struct nodm_kind kind = NODM_PROTECTED;
+	const struct ndm_kind kind = NDM_PROTECTED;
 	unsigned int nth, errors = 0;
-	struct nodm_guest g;
+	struct ndm_guest g;
 	uint64_t missing;
 	int probe, ret;
 	bool failed;
 
-	probe = nodm_probe_open();
-	missing = nodm_missing(probe);
+	probe = ndm_probe_open();
+	missing = ndm_missing(probe);
 	open_all();
 
-	ASSERT_EQ(nodm_guest_open(&g, &kind, PAGES * NODM_PAGE), 0);
+	ASSERT_EQ(ndm_guest_open(&g, &kind, PAGES * NDM_PAGE), 0);
 	for (nth = 1; nth < MAX_NTH; nth++) {
-		nodm_guest_order(&g, NODM_GUEST_ZERO, 0, g.file.size);
+		ndm_guest_order(&g, NDM_GUEST_ZERO, 0, g.file.size);
 		fail_nth(nth);
-		ret = nodm_guest_enter(&g);
+		ret = ndm_guest_enter(&g);
 		failed = has_failed();
 		errors += ret != 0;
 		if (!failed)
 			EXPECT_EQ(ret, 0)
 				TH_LOG("nth %u", nth);
 		if (!ret)
-			EXPECT_EQ(nodm_guest_result(&g), 0);
+			EXPECT_EQ(ndm_guest_result(&g), 0);
 		expect_sane(_metadata, probe, g.file.fd, PAGES);
-		EXPECT_EQ(nodm_guest_run(&g, NODM_GUEST_ZERO, 0, g.file.size), 0);
-		EXPECT_EQ(nodm_guest_run(&g, NODM_GUEST_WRITE, 0, g.file.size), 0);
+		EXPECT_EQ(ndm_guest_run(&g, NDM_GUEST_ZERO, 0, g.file.size), 0);
+		EXPECT_EQ(ndm_guest_run(&g, NDM_GUEST_WRITE, 0, g.file.size), 0);
 		expect_sane(_metadata, probe, g.file.fd, PAGES);
-		ASSERT_EQ(nodm_punch(&g.file, 0, g.file.size), 0);
+		ASSERT_EQ(ndm_punch(&g.file, 0, g.file.size), 0);
 		if (!failed)
 			break;
 	}
 	TH_LOG("%u places to fail, %u of them with an error", nth - 1, errors);
 	EXPECT_LT(nth, MAX_NTH);
 	EXPECT_GT(nth, 1);
-	nodm_guest_close(&g);
-	EXPECT_EQ(nodm_wait_missing(probe, missing), 0);
+	ndm_guest_close(&g);
+	EXPECT_EQ(ndm_wait_missing(probe, missing), 0);
 	close(probe);
 }
 
 int main(int argc, char **argv)
 {
-	nodm_require(argv[0], NODM_NEED_PROBE | NODM_NEED_FLAG |
-			      NODM_NEED_DEBUGFS);
+	ndm_require(argv[0], NDM_NEED_PROBE | NDM_NEED_FLAG |
+			      NDM_NEED_DEBUGFS);
 	if (access(DEBUGFS "fail_page_alloc", F_OK) ||
 	    access("/proc/self/fail-nth", F_OK))
-		nodm_skip("no fault injection (CONFIG_FAIL_PAGE_ALLOC, CONFIG_FAULT_INJECTION_DEBUG_FS)");
+		ndm_skip("no fault injection (CONFIG_FAIL_PAGE_ALLOC, CONFIG_FAULT_INJECTION_DEBUG_FS)");
 	return test_harness_run(argc, argv);
 }

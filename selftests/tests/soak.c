@@ -22,7 +22,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#include "nodm.h"
+#include "ndm.h"
 
 #define CGROUP	"/sys/fs/cgroup/soak"
 #define DEBUGFS	"/sys/kernel/debug/"
@@ -65,10 +65,10 @@ static struct kind {
 } kinds[] = {
 	{ "launch_guest", "exec /selftests/launch_guest --size $((N * 8))",
 	  3, 20, 40, GUEST | COMPARES },
-	{ "Linux", LINUX "--cpus $((1 + N % 2)) " APPEND "nodm.cpus=$((1 + N % 2)) nodm.do=off\"",
+	{ "Linux", LINUX "--cpus $((1 + N % 2)) " APPEND "ndm.cpus=$((1 + N % 2)) ndm.do=off\"",
 	  3, 25, 50, GUEST | TELLS },
 	{ "Linux, converting",
-	  LINUX "--cpus 2 " APPEND "nodm.cpus=2 nodm.do=prove nodm.convert=60\"",
+	  LINUX "--cpus 2 " APPEND "ndm.cpus=2 ndm.do=prove ndm.convert=60\"",
 	  2, 40, 100, GUEST | ENDLESS | TELLS },
 	{ "private_mem_conversions", "exec /kvm/x86/private_mem_conversions_test",
 	  3, 8, 80, GUEST },
@@ -134,7 +134,7 @@ static unsigned long cgroup_read(const char *group, const char *file, const char
 	char path[PATH_MAX], buf[8192], *at = buf;
 
 	snprintf(path, sizeof(path), CGROUP "/%s/%s", group, file);
-	if (nodm_read_file(path, buf, sizeof(buf)) <= 0)
+	if (ndm_read_file(path, buf, sizeof(buf)) <= 0)
 		return 0;
 	if (name)
 		at = strstr(buf, name);
@@ -147,15 +147,15 @@ static void cgroup_write(const char *group, const char *file, const char *value)
 	int err;
 
 	snprintf(path, sizeof(path), CGROUP "/%s/%s", group, file);
-	err = nodm_write_file(path, "%s\n", value);
+	err = ndm_write_file(path, "%s\n", value);
 	if (err)
-		nodm_fail("%s: %s", path, strerror(-err));
+		ndm_fail("%s: %s", path, strerror(-err));
 }
 
 /* --- what has to be the same again */
 
 struct books {
-	struct nodm_direct_map dm;
+	struct ndm_direct_map dm;
 	uint64_t missing, free_kb, charged_kb, users;
 };
 
@@ -164,13 +164,13 @@ static void take_stock(struct books *b)
 	char buf[32] = "";
 	unsigned int i;
 
-	nodm_direct_map(&b->dm);
-	b->missing = nodm_missing(probe);
-	b->free_kb = nodm_free_kb();
+	ndm_direct_map(&b->dm);
+	b->missing = ndm_missing(probe);
+	b->free_kb = ndm_free_kb();
 	b->charged_kb = 0;
 	for (i = 0; i < nr_slots; i++)
 		b->charged_kb += cgroup_read(slots[i].name, "memory.current", NULL) / 1024;
-	nodm_read_file("/sys/module/kvm_amd/refcnt", buf, sizeof(buf));
+	ndm_read_file("/sys/module/kvm_amd/refcnt", buf, sizeof(buf));
 	b->users = strtoul(buf, NULL, 10);
 }
 
@@ -190,10 +190,10 @@ static void give_back(void)
 
 	if (!glob("/sys/kernel/slab/*/shrink", GLOB_NOSORT, NULL, &caches)) {
 		for (i = 0; i < caches.gl_pathc; i++)
-			nodm_write_file(caches.gl_pathv[i], "1\n");
+			ndm_write_file(caches.gl_pathv[i], "1\n");
 		globfree(&caches);
 	}
-	nodm_compact();
+	ndm_compact();
 	usleep(200000);
 }
 
@@ -226,13 +226,13 @@ static void blocks_watch(void)
 		close(fd);
 	for (i = 0; i < sizeof(settings) / sizeof(*settings); i++) {
 		snprintf(path, sizeof(path), TRACING "%s", settings[i][0]);
-		err = nodm_write_file(path, "%s\n", settings[i][1]);
+		err = ndm_write_file(path, "%s\n", settings[i][1]);
 		if (err)
-			nodm_fail("%s: %s", path, strerror(-err));
+			ndm_fail("%s: %s", path, strerror(-err));
 	}
 	trace = open(TRACING "trace_pipe", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	if (trace < 0)
-		nodm_fail(TRACING "trace_pipe: %s", strerror(errno));
+		ndm_fail(TRACING "trace_pipe: %s", strerror(errno));
 }
 
 static void blocks_count(void)
@@ -249,7 +249,7 @@ static void blocks_count(void)
 		for (line = buf; (end = strchr(line, '\n')); line = end + 1) {
 			*end = 0;
 			if (strstr(line, " EVENTS]"))
-				nodm_fail("the kernel's trace is incomplete: %s", line);
+				ndm_fail("the kernel's trace is incomplete: %s", line);
 			at = strstr(line, "pfn=0x");
 			if (!at)
 				continue;
@@ -264,13 +264,13 @@ static void blocks_count(void)
 
 static void settle(const struct books *before, struct books *now)
 {
-	double end = nodm_now() + SETTLE * slow;
+	double end = ndm_now() + SETTLE * slow;
 
 	do {
 		give_back();
 		take_stock(now);
 		blocks_count();
-	} while (nodm_now() < end &&
+	} while (ndm_now() < end &&
 		 (now->missing > before->missing || now->users > before->users ||
 		  now->charged_kb > CHARGE_TOLERANCE_KB ||
 		  now->free_kb + free_tolerance_kb < before->free_kb));
@@ -288,9 +288,9 @@ static void fault_knob(const char *attr, const char *knob, const char *value)
 	int err;
 
 	snprintf(path, sizeof(path), DEBUGFS "%s/%s", attr, knob);
-	err = nodm_write_file(path, "%s\n", value);
+	err = ndm_write_file(path, "%s\n", value);
 	if (err)
-		nodm_fail("%s: %s", path, strerror(-err));
+		ndm_fail("%s: %s", path, strerror(-err));
 }
 
 static void fault_knobs(const char *knob, const char *value)
@@ -337,15 +337,15 @@ static void faults_check(void)
 
 	for (i = 0; i < NR_ATTRS; i++) {
 		snprintf(path, sizeof(path), DEBUGFS "%s/times", fault_attrs[i]);
-		len = nodm_read_file(path, buf, sizeof(buf));
+		len = ndm_read_file(path, buf, sizeof(buf));
 		if (len <= 0) {
-			nodm_fail("%s: %s", path, strerror(-len));
+			ndm_fail("%s: %s", path, strerror(-len));
 			continue;
 		}
 		injected = FAULTS - strtol(buf, NULL, 10);
 		printf("allocations made to fail by %s: %ld\n", fault_attrs[i], injected);
 		if (injected <= 0)
-			nodm_fail("no allocation was made to fail by %s", fault_attrs[i]);
+			ndm_fail("no allocation was made to fail by %s", fault_attrs[i]);
 	}
 }
 
@@ -373,10 +373,10 @@ static void make_it_fail(pid_t pid, const char *tid)
 	int err;
 
 	snprintf(path, sizeof(path), "/proc/%d/task/%s/make-it-fail", pid, tid);
-	err = nodm_write_file(path, "1\n");
+	err = ndm_write_file(path, "1\n");
 	/* It may have ended. */
 	if (err && err != -ENOENT && err != -ESRCH)
-		nodm_fail("%s: %s", path, strerror(-err));
+		ndm_fail("%s: %s", path, strerror(-err));
 }
 
 /* --- workers */
@@ -386,10 +386,10 @@ static void print_stack(pid_t pid, const char *tid)
 	char path[PATH_MAX], buf[4096] = "";
 
 	snprintf(path, sizeof(path), "/proc/%d/task/%s/status", pid, tid);
-	nodm_read_file(path, buf, 120);
+	ndm_read_file(path, buf, 120);
 	printf("%s\n", buf);
 	snprintf(path, sizeof(path), "/proc/%d/task/%s/stack", pid, tid);
-	nodm_read_file(path, buf, sizeof(buf));
+	ndm_read_file(path, buf, sizeof(buf));
 	printf("%s\n", buf);
 }
 
@@ -398,7 +398,7 @@ static void print_output(const struct slot *s)
 	char buf[65536] = "", *at;
 	int lines = 20;
 
-	nodm_read_file(s->output, buf, sizeof(buf));
+	ndm_read_file(s->output, buf, sizeof(buf));
 	for (at = buf + strlen(buf); at > buf && lines; at--)
 		lines -= at[-1] == '\n';
 	/* Not at the start of a line, where what is wrong with the soak is told. */
@@ -469,7 +469,7 @@ static void take_memory(size_t size)
 
 	if (mem == MAP_FAILED)
 		_exit(1);
-	for (i = 0; i < size; i += NODM_PAGE)
+	for (i = 0; i < size; i += NDM_PAGE)
 		mem[i] = 1;
 	sleep(1);
 	_exit(0);
@@ -477,7 +477,7 @@ static void take_memory(size_t size)
 
 static void child(const struct slot *s)
 {
-	const size_t available = nodm_meminfo_kb("MemAvailable") << 10;
+	const size_t available = ndm_meminfo_kb("MemAvailable") << 10;
 	char path[PATH_MAX];
 	int fd;
 
@@ -485,7 +485,7 @@ static void child(const struct slot *s)
 	snprintf(path, sizeof(path), CGROUP "/%s/cgroup.procs", s->name);
 	fd = open(s->output, O_WRONLY | O_CREAT | O_TRUNC, 0600);
 	if (fd < 0 || dup2(fd, 1) < 0 || dup2(fd, 2) < 0 ||
-	    nodm_write_file(path, "0\n"))
+	    ndm_write_file(path, "0\n"))
 		_exit(127);
 	close(fd);
 	fd = open("/dev/null", O_RDONLY);
@@ -493,10 +493,10 @@ static void child(const struct slot *s)
 	if (s->kind->flags & HOG)
 		take_memory(MIB(256));
 	if (s->kind->flags & PRESSURE) {
-		nodm_write_file("/proc/self/oom_score_adj", "1000\n");
+		ndm_write_file("/proc/self/oom_score_adj", "1000\n");
 		take_memory(available > MIB(64) ? available - MIB(32) : MIB(32));
 	}
-	if (s->injected && nodm_write_file("/proc/self/make-it-fail", "1\n"))
+	if (s->injected && ndm_write_file("/proc/self/make-it-fail", "1\n"))
 		_exit(127);
 	execl("/bin/sh", "sh", "-c", s->kind->cmd, NULL);
 	_exit(127);
@@ -504,7 +504,7 @@ static void child(const struct slot *s)
 
 static void start(struct slot *s)
 {
-	double now = nodm_now(), usual;
+	double now = ndm_now(), usual;
 	struct kind *k;
 	char number[32];
 
@@ -550,7 +550,7 @@ static void start(struct slot *s)
 	if (!s->pid)
 		child(s);
 	if (s->pid < 0) {
-		nodm_fail("fork: %s", strerror(errno));
+		ndm_fail("fork: %s", strerror(errno));
 		s->pid = 0;
 	}
 }
@@ -558,43 +558,43 @@ static void start(struct slot *s)
 static void end(struct slot *s, int status)
 {
 	bool oom = cgroup_read(s->name, "memory.events", "oom_kill ") > s->oom_kills;
-	double patience = nodm_now() + DEATH;
+	double patience = ndm_now() + DEATH;
 	char output[65536] = "";
 	struct kind *k = s->kind;
 
 	/* Nothing of it may survive. */
 	cgroup_write(s->name, "cgroup.kill", "1");
 	while (cgroup_read(s->name, "cgroup.events", "populated ")) {
-		if (nodm_now() > patience) {
-			nodm_fail("%s: a process of it can't be killed", k->name);
+		if (ndm_now() > patience) {
+			ndm_fail("%s: a process of it can't be killed", k->name);
 			s->stuck = true;
 			break;
 		}
 		usleep(10000);
 	}
 
-	nodm_read_file(s->output, output, sizeof(output));
+	ndm_read_file(s->output, output, sizeof(output));
 	if (s->killed) {
 		k->killed++;
 	} else if (oom && WIFSIGNALED(status) && (s->limited || (k->flags & PRESSURE))) {
 		k->oom++;
 	} else if (!status && !(k->flags & HOG)) {
 		k->ended++;
-		k->time += nodm_now() - s->start;
+		k->time += ndm_now() - s->start;
 	} else if (s->injected || (s->limited && !(k->flags & HOG))) {
 		k->errors++;
 	} else if ((k->flags & COMPARES) && WIFEXITED(status) && excused(output)) {
 		k->ended++;
-		k->time += nodm_now() - s->start;
+		k->time += ndm_now() - s->start;
 	} else {
 		k->failed++;
-		nodm_fail("%s, %s %d:", k->name, WIFSIGNALED(status) ? "signal" : "exit code",
-			  WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+		ndm_fail("%s, %s %d:", k->name, WIFSIGNALED(status) ? "signal" : "exit code",
+			 WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
 		print_output(s);
 	}
 	if ((k->flags & TELLS) && strstr(output, "FAILED") && !s->injected && !s->limited) {
 		k->failed++;
-		nodm_fail("%s:", k->name);
+		ndm_fail("%s:", k->name);
 		print_output(s);
 	}
 	unlink(s->output);
@@ -611,8 +611,8 @@ static void look_after(struct slot *s, double now)
 	}
 	if (!s->killed && now >= s->limit) {
 		s->kind->failed++;
-		nodm_fail("%s: no end after %.0f seconds", s->kind->name, now - s->start);
-		nodm_write_file("/proc/sysrq-trigger", "w\n");
+		ndm_fail("%s: no end after %.0f seconds", s->kind->name, now - s->start);
+		ndm_write_file("/proc/sysrq-trigger", "w\n");
 		for_each_thread(s->pid, print_stack);
 		print_output(s);
 		s->kill = now;
@@ -623,8 +623,8 @@ static void look_after(struct slot *s, double now)
 		kill(-s->pid, SIGKILL);
 	}
 	if (s->gone && now >= s->gone) {
-		nodm_fail("%s: alive %d seconds after it was killed", s->kind->name, DEATH);
-		nodm_write_file("/proc/sysrq-trigger", "w\n");
+		ndm_fail("%s: alive %d seconds after it was killed", s->kind->name, DEATH);
+		ndm_write_file("/proc/sysrq-trigger", "w\n");
 		for_each_thread(s->pid, print_stack);
 		s->stuck = true;
 		s->pid = 0;
@@ -657,9 +657,9 @@ static void progress(double since)
 	}
 	printf("%4.0f s: %u started, %u ended, %u killed, %u out of memory, %u with errors; "
 	       "%llu pages removed, %llu MiB free;",
-	       nodm_now() - since, nr_started, ended, killed, oom, errors,
-	       (unsigned long long)nodm_missing(probe),
-	       (unsigned long long)nodm_free_kb() / 1024);
+	       ndm_now() - since, nr_started, ended, killed, oom, errors,
+	       (unsigned long long)ndm_missing(probe),
+	       (unsigned long long)ndm_free_kb() / 1024);
 	for (i = 0; i < nr_slots; i++) {
 		if (slots[i].pid)
 			printf(" [%s]", slots[i].kind->name);
@@ -671,12 +671,12 @@ static void progress(double since)
 
 static void soak(unsigned int seconds)
 {
-	double begin = nodm_now(), now = begin, next = begin, change = begin;
+	double begin = ndm_now(), now = begin, next = begin, change = begin;
 	bool last = false;
 	unsigned int i;
 
 	while (!last || running(0)) {
-		now = nodm_now();
+		now = ndm_now();
 		if (now >= next) {
 			progress(begin);
 			next = now + PROGRESS;
@@ -706,7 +706,7 @@ static void cgroups_make(void)
 	char path[PATH_MAX];
 	unsigned int i;
 
-	nodm_write_file("/sys/fs/cgroup/cgroup.subtree_control", "+memory\n");
+	ndm_write_file("/sys/fs/cgroup/cgroup.subtree_control", "+memory\n");
 	mkdir(CGROUP, 0755);
 	cgroup_write(".", "cgroup.subtree_control", "+memory");
 	for (i = 0; i < nr_slots; i++) {
@@ -726,7 +726,7 @@ static void cgroups_remove(void)
 	for (i = 0; i < nr_slots; i++) {
 		snprintf(path, sizeof(path), CGROUP "/%u", i);
 		if (rmdir(path))
-			nodm_fail("%s: %s", path, strerror(errno));
+			ndm_fail("%s: %s", path, strerror(errno));
 	}
 	rmdir(CGROUP);
 }
@@ -738,9 +738,9 @@ static void module_reload(void)
 		return;
 	}
 	if (syscall(SYS_delete_module, "kvm_amd", O_NONBLOCK))
-		nodm_fail("kvm_amd can't be unloaded: %s", strerror(errno));
+		ndm_fail("kvm_amd can't be unloaded: %s", strerror(errno));
 	else if (system("modprobe kvm_amd"))
-		nodm_fail("kvm_amd can't be loaded again");
+		ndm_fail("kvm_amd can't be loaded again");
 	else
 		printf("%-42s%24s\n", "kvm_amd", "unloaded, loaded");
 }
@@ -796,22 +796,22 @@ static void compare(const struct books *before, const struct books *after)
 	print_row("charged to memory cgroups, KiB", before->charged_kb, after->charged_kb);
 	print_row("references to kvm_amd", before->users, after->users);
 
-	if (after->dm.kb[0] > before->dm.kb[0] + nr_blocks * NODM_BLOCK / 1024)
-		nodm_fail("2M entries stay split of which no part was given back by itself");
+	if (after->dm.kb[0] > before->dm.kb[0] + nr_blocks * NDM_BLOCK / 1024)
+		ndm_fail("2M entries stay split of which no part was given back by itself");
 	if (after->missing != before->missing)
-		nodm_fail("%lld pages more than before have no entry in the direct map",
-			  (long long)(after->missing - before->missing));
+		ndm_fail("%lld pages more than before have no entry in the direct map",
+			 (long long)(after->missing - before->missing));
 	if (after->free_kb + free_tolerance_kb < before->free_kb)
-		nodm_fail("%llu KiB of free memory are lost, of which up to %u are tolerated",
-			  (unsigned long long)(before->free_kb - after->free_kb),
-			  free_tolerance_kb);
+		ndm_fail("%llu KiB of free memory are lost, of which up to %u are tolerated",
+			 (unsigned long long)(before->free_kb - after->free_kb),
+			 free_tolerance_kb);
 	if (after->charged_kb > CHARGE_TOLERANCE_KB) {
-		nodm_fail("%llu KiB are still charged to memory cgroups:",
-			  (unsigned long long)after->charged_kb);
+		ndm_fail("%llu KiB are still charged to memory cgroups:",
+			 (unsigned long long)after->charged_kb);
 		print_charges();
 	}
 	if (after->users != before->users)
-		nodm_fail("references to kvm_amd are left");
+		ndm_fail("references to kvm_amd are left");
 }
 
 static void usage(const char *self)
@@ -823,7 +823,7 @@ static void usage(const char *self)
 	       "  --slots N    how many at a time, 1 to %u (default %u)\n"
 	       "\n"
 	       "Exit codes: 0 all is as before, 1 something is wrong or can't be tested here,\n"
-	       "%d bad usage.\n", self, SECONDS, MAX_SLOTS, nr_slots, NODM_BAD_USAGE);
+	       "%d bad usage.\n", self, SECONDS, MAX_SLOTS, nr_slots, NDM_BAD_USAGE);
 }
 
 int main(int argc, char **argv)
@@ -839,37 +839,37 @@ int main(int argc, char **argv)
 	struct books before, after;
 	int opt;
 
-	seed = nodm_seed() % 1000000;
+	seed = ndm_seed() % 1000000;
 	while ((opt = getopt_long(argc, argv, "h", options, NULL)) != -1) {
 		switch (opt) {
 		case 's':
-			seconds = nodm_number("seconds", optarg, 1, INT_MAX);
+			seconds = ndm_number("seconds", optarg, 1, INT_MAX);
 			break;
 		case 'r':
-			seed = nodm_number("seed", optarg, 0, UINT_MAX);
+			seed = ndm_number("seed", optarg, 0, UINT_MAX);
 			break;
 		case 'n':
-			nr_slots = nodm_number("slots", optarg, 1, MAX_SLOTS);
+			nr_slots = ndm_number("slots", optarg, 1, MAX_SLOTS);
 			break;
 		case 'h':
 			usage(argv[0]);
 			return 0;
 		default:
-			return NODM_BAD_USAGE;
+			return NDM_BAD_USAGE;
 		}
 	}
 	if (optind < argc) {
 		fprintf(stderr, "%s: unknown argument \"%s\" (try --help)\n", argv[0],
 			argv[optind]);
-		return NODM_BAD_USAGE;
+		return NDM_BAD_USAGE;
 	}
 
-	nodm_is_no_test = true;
-	nodm_require(argv[0], NODM_NEED_PROBE | NODM_NEED_FLAG | NODM_NEED_DEBUGFS);
+	ndm_is_no_test = true;
+	ndm_require(argv[0], NDM_NEED_PROBE | NDM_NEED_FLAG | NDM_NEED_DEBUGFS);
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	fcntl(4, F_SETFD, FD_CLOEXEC);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	probe = nodm_probe_open();
+	probe = ndm_probe_open();
 	setenv("SLOW", "1", 1);
 	faults = !access(DEBUGFS "failslab", F_OK);
 	if (faults) {
@@ -881,7 +881,7 @@ int main(int argc, char **argv)
 	printf("seed %u, %u seconds, %u at a time, fault injection: %s\n", seed, seconds,
 	       nr_slots, faults ? "failslab, fail_page_alloc" :
 	       "left out, this kernel has none");
-	nodm_write_file("/proc/sys/vm/oom_dump_tasks", "0\n");
+	ndm_write_file("/proc/sys/vm/oom_dump_tasks", "0\n");
 	cgroups_make();
 	blocks_watch();
 
@@ -899,6 +899,6 @@ int main(int argc, char **argv)
 	compare(&before, &after);
 	cgroups_remove();
 	module_reload();
-	printf("%u things are wrong\n", nodm_failures);
-	return nodm_failures ? 1 : 0;
+	printf("%u things are wrong\n", ndm_failures);
+	return ndm_failures ? 1 : 0;
 }

@@ -17,7 +17,7 @@
 #include <sys/mman.h>
 
 #include "kselftest_harness.h"
-#include "nodm.h"
+#include "ndm.h"
 
 #undef TEST_TIMEOUT_DEFAULT
 #define TEST_TIMEOUT_DEFAULT	300
@@ -27,8 +27,8 @@
 enum { PAGES = 32, SECONDS = 3, ALIASES = 200 };
 
 FIXTURE(window) {
-	struct nodm_kind kind;
-	struct nodm_file f;
+	struct ndm_kind kind;
+	struct ndm_file f;
 	__u64 pfns[PAGES];
 	uint64_t seed;
 	int probe;
@@ -36,47 +36,47 @@ FIXTURE(window) {
 
 FIXTURE_SETUP(window)
 {
-	self->kind = (struct nodm_kind)NODM_MMAP_SHARED;
-	nodm_pin_here();
-	self->probe = nodm_probe_open();
-	self->seed = nodm_seed();
-	ASSERT_EQ(nodm_open(&self->f, &self->kind, PAGES * NODM_PAGE), 0);
+	self->kind = (struct ndm_kind)NDM_MMAP_SHARED;
+	ndm_pin_here();
+	self->probe = ndm_probe_open();
+	self->seed = ndm_seed();
+	ASSERT_EQ(ndm_open(&self->f, &self->kind, PAGES * NDM_PAGE), 0);
 }
 
 FIXTURE_TEARDOWN(window)
 {
-	nodm_write_file(GENERIC, "0\n");
-	nodm_close(&self->f);
+	ndm_write_file(GENERIC, "0\n");
+	ndm_close(&self->f);
 	close(self->probe);
 }
 
-static void write_page(struct __test_metadata *_metadata, struct nodm_file *f,
+static void write_page(struct __test_metadata *_metadata, struct ndm_file *f,
 		       size_t i, int value)
 {
-	char buf[NODM_PAGE];
+	char buf[NDM_PAGE];
 
 	memset(buf, value, sizeof(buf));
-	ASSERT_EQ(pwrite(f->fd, buf, NODM_PAGE, i * NODM_PAGE), NODM_PAGE);
+	ASSERT_EQ(pwrite(f->fd, buf, NDM_PAGE, i * NDM_PAGE), NDM_PAGE);
 }
 
 static void fill(struct __test_metadata *_metadata, int probe,
-		 struct nodm_file *f, __u64 *pfns)
+		 struct ndm_file *f, __u64 *pfns)
 {
-	struct nodm_check res;
+	struct ndm_check res;
 	size_t i;
 
 	for (i = 0; i < PAGES; i++)
 		write_page(_metadata, f, i, 1);
-	nodm_check_file(probe, f->fd, 0, PAGES, pfns, NULL, &res);
+	ndm_check_file(probe, f->fd, 0, PAGES, pfns, NULL, &res);
 	ASSERT_EQ(res.present, PAGES);
 	EXPECT_EQ(res.mapped, 0);
 	EXPECT_EQ(res.readable, 0);
 }
 
 static void check(struct __test_metadata *_metadata, int probe,
-		  const struct nodm_watched *seen, const __u64 *pfns)
+		  const struct ndm_watched *seen, const __u64 *pfns)
 {
-	struct nodm_check res;
+	struct ndm_check res;
 
 	TH_LOG("%llu reads in %llu rounds succeeded, %llu of them when no window was open",
 	       (unsigned long long)seen->reads, (unsigned long long)seen->loops,
@@ -87,17 +87,17 @@ static void check(struct __test_metadata *_metadata, int probe,
 		       (unsigned long long)seen->bad_pfn);
 
 	/* From all CPUs, and from the page tables. */
-	nodm_check_pfns(probe, pfns, PAGES, NULL, 0, &res);
+	ndm_check_pfns(probe, pfns, PAGES, NULL, 0, &res);
 	EXPECT_EQ(res.mapped, 0);
 	EXPECT_EQ(res.readable, 0);
 }
 
-static bool page_is(const struct nodm_file *f, size_t i, int value)
+static bool page_is(const struct ndm_file *f, size_t i, int value)
 {
 	size_t n;
 
-	for (n = 0; n < NODM_PAGE; n++)
-		if (f->map[i * NODM_PAGE + n] != (char)value)
+	for (n = 0; n < NDM_PAGE; n++)
+		if (f->map[i * NDM_PAGE + n] != (char)value)
 			return false;
 	return true;
 }
@@ -105,23 +105,23 @@ static bool page_is(const struct nodm_file *f, size_t i, int value)
 /* Not even once, and not even while a window is open. */
 TEST_F(window, local)
 {
-	double end = nodm_now() + SECONDS;
-	struct nodm_watched seen;
+	double end = ndm_now() + SECONDS;
+	struct ndm_watched seen;
 	unsigned int n, last;
 	__u8 marks[PAGES];
 	size_t i;
 
 	/* The file is there if the kernel was built for debugging that. */
-	nodm_write_file(GENERIC, "0\n");
+	ndm_write_file(GENERIC, "0\n");
 	fill(_metadata, self->probe, &self->f, self->pfns);
-	nodm_watch(self->probe, nodm_other_cpu(), self->pfns, PAGES, self->seed, 0);
+	ndm_watch(self->probe, ndm_other_cpu(), self->pfns, PAGES, self->seed, 0);
 	memset(marks, 1, sizeof(marks));
-	nodm_arm(self->probe, marks, PAGES);
+	ndm_arm(self->probe, marks, PAGES);
 
-	for (n = 0; nodm_now() < end || n < PAGES; n++)
+	for (n = 0; ndm_now() < end || n < PAGES; n++)
 		write_page(_metadata, &self->f, n % PAGES, n);
 
-	nodm_watch_stop(self->probe, &seen);
+	ndm_watch_stop(self->probe, &seen);
 	check(_metadata, self->probe, &seen, self->pfns);
 	EXPECT_EQ(seen.reads, 0);
 
@@ -134,26 +134,26 @@ TEST_F(window, local)
 
 TEST_F(window, generic)
 {
-	double end = nodm_now() + SECONDS;
-	struct nodm_watched seen;
+	double end = ndm_now() + SECONDS;
+	struct ndm_watched seen;
 	__u8 mark;
 	int i;
 
-	ASSERT_EQ(nodm_write_file(GENERIC, "1\n"), 0)
+	ASSERT_EQ(ndm_write_file(GENERIC, "1\n"), 0)
 		TH_LOG("needs CONFIG_NO_DIRECT_MAP_GENERIC_WINDOW");
 
 	/* One page only, as the windows are short: don't look at another one. */
 	fill(_metadata, self->probe, &self->f, self->pfns);
-	nodm_watch(self->probe, nodm_other_cpu(), self->pfns, 1, self->seed, 0);
-	while (nodm_now() < end) {
+	ndm_watch(self->probe, ndm_other_cpu(), self->pfns, 1, self->seed, 0);
+	while (ndm_now() < end) {
 		mark = 0;
-		nodm_arm(self->probe, &mark, 1);
+		ndm_arm(self->probe, &mark, 1);
 		for (i = 0; i < 50; i++)
 			write_page(_metadata, &self->f, 0, i);
 		mark = 1;
-		nodm_arm(self->probe, &mark, 1);
+		ndm_arm(self->probe, &mark, 1);
 	}
-	nodm_watch_stop(self->probe, &seen);
+	ndm_watch_stop(self->probe, &seen);
 	check(_metadata, self->probe, &seen, self->pfns);
 	/* Had there been none, the watch would prove nothing. */
 	EXPECT_GT(seen.reads, 0);
@@ -166,13 +166,13 @@ TEST_F(window, generic)
 /* Not in the page tables, and not in the TLB of the CPU that had it. */
 TEST_F(window, nothing_left)
 {
-	struct nodm_local seen;
+	struct ndm_local seen;
 	size_t i;
 
 	fill(_metadata, self->probe, &self->f, self->pfns);
 	for (i = 0; i < PAGES; i++) {
-		ASSERT_EQ(nodm_local(self->probe, self->f.fd, i, &seen), 0);
-		ASSERT_EQ(seen.state, NODM_LOCAL_MAPPED | NODM_LOCAL_FLUSHED);
+		ASSERT_EQ(ndm_local(self->probe, self->f.fd, i, &seen), 0);
+		ASSERT_EQ(seen.state, NDM_LOCAL_MAPPED | NDM_LOCAL_FLUSHED);
 	}
 }
 
@@ -201,7 +201,7 @@ static void *reader_thread(void *data)
 {
 	struct reader *r = data;
 
-	nodm_pin(r->cpu);
+	ndm_pin(r->cpu);
 	while (!__atomic_load_n(&r->stop, __ATOMIC_RELAXED))
 		local_address_readable(r);
 	return NULL;
@@ -210,18 +210,18 @@ static void *reader_thread(void *data)
 TEST_F(window, address)
 {
 	struct reader here = {}, there = {};
-	char buf[NODM_PAGE] = {};
-	struct nodm_local local;
+	char buf[NDM_PAGE] = {};
+	struct ndm_local local;
 	pthread_t thread;
 	size_t i = 0;
 	double end;
 
-	nodm_write_file(GENERIC, "0\n");
+	ndm_write_file(GENERIC, "0\n");
 	fill(_metadata, self->probe, &self->f, self->pfns);
-	ASSERT_EQ(nodm_local(self->probe, self->f.fd, 0, &local), 0);
+	ASSERT_EQ(ndm_local(self->probe, self->f.fd, 0, &local), 0);
 	here.addr = (void *)local.addr;
 	there.addr = (void *)local.addr;
-	there.cpu = nodm_other_cpu();
+	there.cpu = ndm_other_cpu();
 	ASSERT_EQ(pipe2(here.pipe, O_NONBLOCK), 0);
 	ASSERT_EQ(pipe2(there.pipe, O_NONBLOCK), 0);
 	/* This process has nothing there. */
@@ -229,10 +229,10 @@ TEST_F(window, address)
 	ASSERT_EQ(here.faults, 1);
 
 	ASSERT_EQ(pthread_create(&thread, NULL, reader_thread, &there), 0);
-	end = nodm_now() + SECONDS;
-	while (nodm_now() < end) {
-		ASSERT_EQ(pwrite(self->f.fd, buf, NODM_PAGE, i++ % PAGES * NODM_PAGE),
-			  NODM_PAGE);
+	end = ndm_now() + SECONDS;
+	while (ndm_now() < end) {
+		ASSERT_EQ(pwrite(self->f.fd, buf, NDM_PAGE, i++ % PAGES * NDM_PAGE),
+			  NDM_PAGE);
 		local_address_readable(&here);
 	}
 	__atomic_store_n(&there.stop, true, __ATOMIC_RELAXED);
@@ -246,22 +246,22 @@ TEST_F(window, address)
 
 TEST_F(window, alias)
 {
-	struct nodm_alias seen, after;
-	struct nodm_check res;
+	struct ndm_alias seen, after;
+	struct ndm_check res;
 	__u32 state;
 
 	fill(_metadata, self->probe, &self->f, self->pfns);
-	ASSERT_EQ(nodm_alias(self->probe, self->f.fd, 0, ALIASES, &seen), 0);
+	ASSERT_EQ(ndm_alias(self->probe, self->f.fd, 0, ALIASES, &seen), 0);
 	EXPECT_EQ(seen.reads, ALIASES * sysconf(_SC_NPROCESSORS_ONLN));
-	nodm_check_pfns(self->probe, self->pfns, PAGES, NULL, 0, &res);
+	ndm_check_pfns(self->probe, self->pfns, PAGES, NULL, 0, &res);
 	EXPECT_EQ(res.mapped, 0);
 	EXPECT_EQ(res.readable, 0);
 
 	/* Before anybody else can get the page. */
-	ASSERT_EQ(nodm_punch(&self->f, 0, NODM_PAGE), 0);
-	EXPECT_TRUE(nodm_wait((nodm_check_pfns(self->probe, self->pfns, 1, &state,
-					       0, &res), state & NODM_FREE)));
-	ASSERT_EQ(nodm_alias(self->probe, self->f.fd, 0, 0, &after), 0);
+	ASSERT_EQ(ndm_punch(&self->f, 0, NDM_PAGE), 0);
+	EXPECT_TRUE(ndm_wait((ndm_check_pfns(self->probe, self->pfns, 1, &state,
+					     0, &res), state & NDM_FREE)));
+	ASSERT_EQ(ndm_alias(self->probe, self->f.fd, 0, 0, &after), 0);
 	TH_LOG("%llu reads of aliases, and of what they had left, %llu before the page left and %llu afterwards",
 	       (unsigned long long)seen.reads, (unsigned long long)seen.stale,
 	       (unsigned long long)after.stale);
@@ -270,7 +270,7 @@ TEST_F(window, alias)
 
 int main(int argc, char **argv)
 {
-	nodm_require(argv[0], NODM_NEED_PROBE | NODM_NEED_FLAG |
-			      NODM_NEED_DEBUGFS | NODM_NEED_TWO_CPUS);
+	ndm_require(argv[0], NDM_NEED_PROBE | NDM_NEED_FLAG |
+			      NDM_NEED_DEBUGFS | NDM_NEED_TWO_CPUS);
 	return test_harness_run(argc, argv);
 }

@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 
 #include "kselftest_harness.h"
-#include "nodm_guest.h"
+#include "ndm_guest.h"
 
 #undef TEST_TIMEOUT_DEFAULT
 #define TEST_TIMEOUT_DEFAULT	300
@@ -26,37 +26,37 @@
 		uint64_t seed;						\
 	};								\
 	FIXTURE_VARIANT(name) {						\
-		struct nodm_kind kind;					\
+		struct ndm_kind kind;					\
 	};								\
 	FIXTURE_SETUP(name)						\
 	{								\
-		nodm_pin_here();					\
-		self->probe = nodm_probe_open();			\
-		self->missing = nodm_missing(self->probe);		\
-		self->seed = nodm_seed();				\
+		ndm_pin_here();					\
+		self->probe = ndm_probe_open();			\
+		self->missing = ndm_missing(self->probe);		\
+		self->seed = ndm_seed();				\
 	}								\
 	FIXTURE_TEARDOWN(name)						\
 	{								\
-		EXPECT_EQ(nodm_wait_missing(self->probe, self->missing), 0); \
+		EXPECT_EQ(ndm_wait_missing(self->probe, self->missing), 0); \
 		close(self->probe);					\
 	}
 
 LEAVE_FIXTURE(leave);
-FIXTURE_VARIANT_ADD(leave, secretmem) { .kind = NODM_SECRETMEM };
-FIXTURE_VARIANT_ADD(leave, guest_memfd) { .kind = NODM_MMAP_SHARED };
+FIXTURE_VARIANT_ADD(leave, secretmem) { .kind = NDM_SECRETMEM };
+FIXTURE_VARIANT_ADD(leave, guest_memfd) { .kind = NDM_MMAP_SHARED };
 
 LEAVE_FIXTURE(hole);
-FIXTURE_VARIANT_ADD(hole, guest_memfd) { .kind = NODM_MMAP_SHARED };
+FIXTURE_VARIANT_ADD(hole, guest_memfd) { .kind = NDM_MMAP_SHARED };
 
 static void fill(struct __test_metadata *_metadata, int probe,
-		 struct nodm_file *f, const struct nodm_kind *kind,
+		 struct ndm_file *f, const struct ndm_kind *kind,
 		 size_t pages, uint64_t seed, __u64 *pfns)
 {
-	struct nodm_check res;
+	struct ndm_check res;
 
-	ASSERT_EQ(nodm_open(f, kind, pages * NODM_PAGE), 0);
-	nodm_secret_write(f->map, f->size, seed);
-	nodm_check_file(probe, f->fd, 0, pages, pfns, NULL, &res);
+	ASSERT_EQ(ndm_open(f, kind, pages * NDM_PAGE), 0);
+	ndm_secret_write(f->map, f->size, seed);
+	ndm_check_file(probe, f->fd, 0, pages, pfns, NULL, &res);
 	ASSERT_EQ(res.present, pages);
 	ASSERT_EQ(res.mapped, 0);
 }
@@ -66,14 +66,14 @@ static void fill(struct __test_metadata *_metadata, int probe,
  * round after round because it has to look at the right moment.
  */
 static void leave_watched(struct __test_metadata *_metadata, int probe,
-			  const struct nodm_kind *kind, bool punch)
+			  const struct ndm_kind *kind, bool punch)
 {
 	enum { PAGES = 512 + 3, WATCHED = 16, ROUNDS = 4 };
 	__u64 *pfns = calloc(PAGES, sizeof(*pfns)), watched[WATCHED];
-	struct nodm_watched seen, sum = {};
-	uint64_t seed = nodm_seed();
-	struct nodm_check res;
-	struct nodm_file f;
+	struct ndm_watched seen, sum = {};
+	uint64_t seed = ndm_seed();
+	struct ndm_check res;
+	struct ndm_file f;
 	int round, i;
 
 	for (round = 0; round < ROUNDS; round++) {
@@ -81,31 +81,31 @@ static void leave_watched(struct __test_metadata *_metadata, int probe,
 		for (i = 0; i < WATCHED; i++)
 			watched[i] = pfns[i * (PAGES / WATCHED) + round];
 
-		nodm_watch(probe, nodm_other_cpu(), watched, WATCHED, seed,
-			   NODM_WATCH_PRESENT);
+		ndm_watch(probe, ndm_other_cpu(), watched, WATCHED, seed,
+			  NDM_WATCH_PRESENT);
 		if (punch) {
-			ASSERT_EQ(nodm_punch(&f, 0, f.size), 0);
+			ASSERT_EQ(ndm_punch(&f, 0, f.size), 0);
 		} else {
-			nodm_close(&f);
+			ndm_close(&f);
 		}
-		EXPECT_EQ(nodm_wait_restored(probe, pfns, PAGES), 0);
-		nodm_watch_stop(probe, &seen);
+		EXPECT_EQ(ndm_wait_restored(probe, pfns, PAGES), 0);
+		ndm_watch_stop(probe, &seen);
 		sum.hits += seen.hits;
 		sum.reads += seen.reads;
 
-		nodm_check_pfns(probe, pfns, PAGES, NULL, seed, &res);
+		ndm_check_pfns(probe, pfns, PAGES, NULL, seed, &res);
 		EXPECT_EQ(res.hits, 0);
 		if (punch) {
 			/* What comes next in the same place is new. */
-			EXPECT_EQ(nodm_nonzero(f.map, f.size), 0);
-			nodm_close(&f);
+			EXPECT_EQ(ndm_nonzero(f.map, f.size), 0);
+			ndm_close(&f);
 		}
 	}
 	EXPECT_GT(sum.reads, 0);
 	EXPECT_EQ(sum.hits, 0)
 		TH_LOG("the secret was seen in the direct map %llu times",
 		       (unsigned long long)sum.hits);
-	EXPECT_EQ(nodm_scan(probe, seed, NULL), 0);
+	EXPECT_EQ(ndm_scan(probe, seed, NULL), 0);
 	free(pfns);
 }
 
@@ -123,23 +123,23 @@ TEST_F(hole, punch)
 TEST_F(hole, neighbours_stay)
 {
 	enum { PAGES = 512, HOLE = 100, HOLE_PAGES = 50 };
-	struct nodm_check res;
+	struct ndm_check res;
 	__u64 pfns[PAGES];
-	struct nodm_file f;
+	struct ndm_file f;
 
 	fill(_metadata, self->probe, &f, &variant->kind, PAGES, self->seed, pfns);
-	ASSERT_EQ(nodm_punch(&f, HOLE * NODM_PAGE, HOLE_PAGES * NODM_PAGE), 0);
+	ASSERT_EQ(ndm_punch(&f, HOLE * NDM_PAGE, HOLE_PAGES * NDM_PAGE), 0);
 
-	nodm_check_file(self->probe, f.fd, 0, PAGES, NULL, NULL, &res);
+	ndm_check_file(self->probe, f.fd, 0, PAGES, NULL, NULL, &res);
 	EXPECT_EQ(res.present, PAGES - HOLE_PAGES);
 	EXPECT_EQ(res.mapped, 0);
 	EXPECT_EQ(res.readable, 0);
-	EXPECT_EQ(nodm_secret_differs(f.map, HOLE * NODM_PAGE, self->seed), 0);
-	EXPECT_EQ(nodm_secret_differs(f.map + (HOLE + HOLE_PAGES) * NODM_PAGE,
-				      (PAGES - HOLE - HOLE_PAGES) * NODM_PAGE,
-				      self->seed), 0);
-	EXPECT_EQ(nodm_scan(self->probe, self->seed, NULL), 0);
-	nodm_close(&f);
+	EXPECT_EQ(ndm_secret_differs(f.map, HOLE * NDM_PAGE, self->seed), 0);
+	EXPECT_EQ(ndm_secret_differs(f.map + (HOLE + HOLE_PAGES) * NDM_PAGE,
+				     (PAGES - HOLE - HOLE_PAGES) * NDM_PAGE,
+				     self->seed), 0);
+	EXPECT_EQ(ndm_scan(self->probe, self->seed, NULL), 0);
+	ndm_close(&f);
 }
 
 /*
@@ -151,31 +151,31 @@ TEST_F(leave, extra_reference)
 	enum { PAGES = 512 + 64, HELD = 3 };
 	static const size_t held[HELD] = { 5, 300, 540 };
 	__u64 pfns[PAGES], held_pfns[HELD];
-	struct nodm_watched seen;
-	struct nodm_check res;
-	struct nodm_file f;
+	struct ndm_watched seen;
+	struct ndm_check res;
+	struct ndm_file f;
 	int i;
 
 	fill(_metadata, self->probe, &f, &variant->kind, PAGES, self->seed, pfns);
 	for (i = 0; i < HELD; i++)
-		held_pfns[i] = nodm_hold(self->probe, f.fd, held[i]);
-	nodm_close(&f);
+		held_pfns[i] = ndm_hold(self->probe, f.fd, held[i]);
+	ndm_close(&f);
 
 	/* Long enough for any worker to have had its turn, more than once. */
 	usleep(1500000);
-	nodm_check_pfns(self->probe, held_pfns, HELD, NULL, self->seed, &res);
+	ndm_check_pfns(self->probe, held_pfns, HELD, NULL, self->seed, &res);
 	EXPECT_EQ(res.mapped, 0);
 	EXPECT_EQ(res.readable, 0);
-	EXPECT_EQ(nodm_scan(self->probe, self->seed, NULL), 0);
+	EXPECT_EQ(ndm_scan(self->probe, self->seed, NULL), 0);
 
-	nodm_watch(self->probe, nodm_other_cpu(), held_pfns, HELD, self->seed,
-		   NODM_WATCH_PRESENT);
-	nodm_put(self->probe);
-	EXPECT_EQ(nodm_wait_restored(self->probe, pfns, PAGES), 0);
-	nodm_watch_stop(self->probe, &seen);
+	ndm_watch(self->probe, ndm_other_cpu(), held_pfns, HELD, self->seed,
+		  NDM_WATCH_PRESENT);
+	ndm_put(self->probe);
+	EXPECT_EQ(ndm_wait_restored(self->probe, pfns, PAGES), 0);
+	ndm_watch_stop(self->probe, &seen);
 	EXPECT_GT(seen.reads, 0);
 	EXPECT_EQ(seen.hits, 0);
-	EXPECT_EQ(nodm_scan(self->probe, self->seed, NULL), 0);
+	EXPECT_EQ(ndm_scan(self->probe, self->seed, NULL), 0);
 }
 
 /* The same, but the file stays, and gets another page in the same place. */
@@ -183,28 +183,28 @@ TEST_F(hole, held_page)
 {
 	enum { PAGES = 16, HELD = 5 };
 	__u64 pfns[PAGES], held;
-	struct nodm_check res;
-	struct nodm_file f;
+	struct ndm_check res;
+	struct ndm_file f;
 
 	fill(_metadata, self->probe, &f, &variant->kind, PAGES, self->seed, pfns);
-	held = nodm_hold(self->probe, f.fd, HELD);
+	held = ndm_hold(self->probe, f.fd, HELD);
 	ASSERT_EQ(held, pfns[HELD]);
-	ASSERT_EQ(nodm_punch(&f, HELD * NODM_PAGE, NODM_PAGE), 0);
-	EXPECT_EQ(nodm_nonzero(f.map + HELD * NODM_PAGE, NODM_PAGE), 0);
-	nodm_check_file(self->probe, f.fd, 0, PAGES, pfns, NULL, &res);
+	ASSERT_EQ(ndm_punch(&f, HELD * NDM_PAGE, NDM_PAGE), 0);
+	EXPECT_EQ(ndm_nonzero(f.map + HELD * NDM_PAGE, NDM_PAGE), 0);
+	ndm_check_file(self->probe, f.fd, 0, PAGES, pfns, NULL, &res);
 	EXPECT_EQ(res.present, PAGES);
 	EXPECT_EQ(res.mapped, 0);
 	EXPECT_NE(pfns[HELD], held);
 
 	/* The rest of its block may be kept back, as that returns as a whole. */
-	nodm_close(&f);
+	ndm_close(&f);
 	usleep(300000);
-	nodm_check_pfns(self->probe, &held, 1, NULL, self->seed, &res);
+	ndm_check_pfns(self->probe, &held, 1, NULL, self->seed, &res);
 	EXPECT_EQ(res.mapped, 0);
-	nodm_put(self->probe);
-	EXPECT_EQ(nodm_wait_restored(self->probe, pfns, PAGES), 0);
-	EXPECT_EQ(nodm_wait_restored(self->probe, &held, 1), 0);
-	EXPECT_EQ(nodm_scan(self->probe, self->seed, NULL), 0);
+	ndm_put(self->probe);
+	EXPECT_EQ(ndm_wait_restored(self->probe, pfns, PAGES), 0);
+	EXPECT_EQ(ndm_wait_restored(self->probe, &held, 1), 0);
+	EXPECT_EQ(ndm_scan(self->probe, self->seed, NULL), 0);
 }
 
 /* Ask for pages to be evicted in every way there is. */
@@ -213,15 +213,15 @@ static void expect_unevictable(struct __test_metadata *_metadata, int probe,
 {
 	__u64 *pfns = calloc(pages, sizeof(*pfns));
 	__u64 *later = calloc(pages, sizeof(*pfns));
-	struct nodm_check res;
+	struct ndm_check res;
 
-	nodm_check_file(probe, fd, 0, pages, pfns, NULL, &res);
-	ASSERT_EQ(nodm_write_file("/proc/sys/vm/drop_caches", "3\n"), 0);
+	ndm_check_file(probe, fd, 0, pages, pfns, NULL, &res);
+	ASSERT_EQ(ndm_write_file("/proc/sys/vm/drop_caches", "3\n"), 0);
 	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-	EXPECT_EQ(nodm_soft_offline(probe, pfns[pages / 2]), -EBUSY);
-	EXPECT_EQ(nodm_soft_offline(probe, pfns[pages - 1]), -EBUSY);
+	EXPECT_EQ(ndm_soft_offline(probe, pfns[pages / 2]), -EBUSY);
+	EXPECT_EQ(ndm_soft_offline(probe, pfns[pages - 1]), -EBUSY);
 
-	nodm_check_file(probe, fd, 0, pages, later, NULL, &res);
+	ndm_check_file(probe, fd, 0, pages, later, NULL, &res);
 	EXPECT_EQ(res.present, pages);
 	EXPECT_EQ(res.mapped, 0);
 	EXPECT_EQ(memcmp(pfns, later, pages * sizeof(*pfns)), 0);
@@ -236,39 +236,39 @@ static void expect_unevictable(struct __test_metadata *_metadata, int probe,
 TEST_F(leave, no_eviction)
 {
 	enum { PAGES = 64, CLEAN = 32 };
-	struct nodm_file f;
+	struct ndm_file f;
 
-	ASSERT_EQ(nodm_open(&f, &variant->kind, PAGES * NODM_PAGE), 0);
-	ASSERT_EQ(nodm_populate(&f), 0);
+	ASSERT_EQ(ndm_open(&f, &variant->kind, PAGES * NDM_PAGE), 0);
+	ASSERT_EQ(ndm_populate(&f), 0);
 	/* munmap() would make all of it dirty that was written to. */
-	nodm_secret_write(f.map, CLEAN * NODM_PAGE, self->seed);
+	ndm_secret_write(f.map, CLEAN * NDM_PAGE, self->seed);
 	ASSERT_EQ(munmap(f.map, f.size), 0);
 
 	expect_unevictable(_metadata, self->probe, f.fd, PAGES);
 	f.map = mmap(NULL, f.size, PROT_READ | PROT_WRITE, MAP_SHARED, f.fd, 0);
 	ASSERT_NE(f.map, MAP_FAILED);
-	EXPECT_EQ(nodm_secret_differs(f.map, CLEAN * NODM_PAGE, self->seed), 0);
-	EXPECT_EQ(nodm_nonzero(f.map + CLEAN * NODM_PAGE,
-			       (PAGES - CLEAN) * NODM_PAGE), 0);
-	EXPECT_EQ(nodm_scan(self->probe, self->seed, NULL), 0);
-	nodm_close(&f);
+	EXPECT_EQ(ndm_secret_differs(f.map, CLEAN * NDM_PAGE, self->seed), 0);
+	EXPECT_EQ(ndm_nonzero(f.map + CLEAN * NDM_PAGE,
+			      (PAGES - CLEAN) * NDM_PAGE), 0);
+	EXPECT_EQ(ndm_scan(self->probe, self->seed, NULL), 0);
+	ndm_close(&f);
 }
 
 /* What has to be the same again, but for some free memory that has other users. */
 struct books {
-	struct nodm_direct_map dm;
+	struct ndm_direct_map dm;
 	uint64_t free_kb;
 };
 
 /* No file's memory is in slabs, where KASAN keeps much of what was freed. */
 static uint64_t not_lost_kb(void)
 {
-	return nodm_free_kb() + nodm_meminfo_kb("Slab");
+	return ndm_free_kb() + ndm_meminfo_kb("Slab");
 }
 
 static void open_books(struct books *books)
 {
-	nodm_direct_map(&books->dm);
+	ndm_direct_map(&books->dm);
 	books->free_kb = not_lost_kb();
 }
 
@@ -276,15 +276,15 @@ static void expect_balanced(struct __test_metadata *_metadata,
 			    const struct books *books)
 {
 	const uint64_t noise_kb = MIB(6) / 1024;
-	struct nodm_direct_map dm;
+	struct ndm_direct_map dm;
 	uint64_t free_kb;
 
 	/* There were free blocks, hence no need to split any. */
-	nodm_direct_map(&dm);
+	ndm_direct_map(&dm);
 	EXPECT_LE(dm.kb[0], books->dm.kb[0])
 		TH_LOG("the direct map stays split");
-	EXPECT_TRUE(nodm_wait((free_kb = not_lost_kb(),
-			       free_kb + noise_kb >= books->free_kb)))
+	EXPECT_TRUE(ndm_wait((free_kb = not_lost_kb(),
+			      free_kb + noise_kb >= books->free_kb)))
 		TH_LOG("%llu kB free or in slabs before, %llu kB after",
 		       (unsigned long long)books->free_kb,
 		       (unsigned long long)free_kb);
@@ -293,26 +293,26 @@ static void expect_balanced(struct __test_metadata *_metadata,
 /* The books are balanced afterwards. */
 TEST_F(leave, counters)
 {
-	const size_t size = MIB(24), pages = size / NODM_PAGE;
+	const size_t size = MIB(24), pages = size / NDM_PAGE;
 	__u64 *pfns = calloc(pages, sizeof(*pfns));
-	struct nodm_check res;
+	struct ndm_check res;
 	struct books books;
-	struct nodm_file f;
+	struct ndm_file f;
 	int round;
 
-	nodm_compact();
+	ndm_compact();
 	for (round = 0; round < 2; round++) {
 		open_books(&books);
 
-		ASSERT_EQ(nodm_open(&f, &variant->kind, size), 0);
-		nodm_secret_write(f.map, f.size, self->seed);
-		nodm_check_file(self->probe, f.fd, 0, pages, pfns, NULL, &res);
+		ASSERT_EQ(ndm_open(&f, &variant->kind, size), 0);
+		ndm_secret_write(f.map, f.size, self->seed);
+		ndm_check_file(self->probe, f.fd, 0, pages, pfns, NULL, &res);
 		EXPECT_EQ(res.present, pages);
 		EXPECT_EQ(res.mapped, 0);
-		EXPECT_GE(nodm_missing(self->probe), self->missing + pages);
-		nodm_close(&f);
+		EXPECT_GE(ndm_missing(self->probe), self->missing + pages);
+		ndm_close(&f);
 
-		EXPECT_EQ(nodm_wait_restored(self->probe, pfns, pages), 0);
+		EXPECT_EQ(ndm_wait_restored(self->probe, pfns, pages), 0);
 		expect_balanced(_metadata, &books);
 	}
 	free(pfns);
@@ -334,21 +334,21 @@ TEST_F(leave, global_entries)
 	enum { PAGES = 512 + 3 };
 	__u64 pfns[PAGES];
 	__u32 states[PAGES];
-	struct nodm_check res;
-	struct nodm_file f;
+	struct ndm_check res;
+	struct ndm_file f;
 	int i, global = 0;
 
 	if (no_global_entries())
 		SKIP(return, "the direct map isn't global with PTI");
 
 	fill(_metadata, self->probe, &f, &variant->kind, PAGES, self->seed, pfns);
-	nodm_close(&f);
-	ASSERT_EQ(nodm_wait_restored(self->probe, pfns, PAGES), 0);
+	ndm_close(&f);
+	ASSERT_EQ(ndm_wait_restored(self->probe, pfns, PAGES), 0);
 
-	nodm_check_pfns(self->probe, pfns, PAGES, states, self->seed, &res);
+	ndm_check_pfns(self->probe, pfns, PAGES, states, self->seed, &res);
 	ASSERT_EQ(res.mapped, PAGES);
 	for (i = 0; i < PAGES; i++)
-		global += !!(states[i] & NODM_GLOBAL);
+		global += !!(states[i] & NDM_GLOBAL);
 	EXPECT_EQ(global, PAGES);
 }
 
@@ -356,79 +356,79 @@ TEST_F(leave, global_entries)
 TEST(private_memory)
 {
 	enum { PAGES = 512 + 16, HOLE_PAGES = 200, WATCHED = 16 };
-	const struct nodm_kind kind = NODM_PROTECTED;
+	const struct ndm_kind kind = NDM_PROTECTED;
 	__u64 pfns[PAGES], watched[WATCHED];
-	struct nodm_watched seen;
-	struct nodm_check res;
-	struct nodm_guest g;
+	struct ndm_watched seen;
+	struct ndm_check res;
+	struct ndm_guest g;
 	uint64_t missing;
 	int probe, i;
 
-	nodm_pin_here();
-	probe = nodm_probe_open();
-	missing = nodm_missing(probe);
-	ASSERT_EQ(nodm_guest_open(&g, &kind, PAGES * NODM_PAGE), 0);
-	ASSERT_EQ(nodm_guest_run(&g, NODM_GUEST_WRITE, 0, g.file.size), 0);
-	nodm_check_file(probe, g.file.fd, 0, PAGES, pfns, NULL, &res);
+	ndm_pin_here();
+	probe = ndm_probe_open();
+	missing = ndm_missing(probe);
+	ASSERT_EQ(ndm_guest_open(&g, &kind, PAGES * NDM_PAGE), 0);
+	ASSERT_EQ(ndm_guest_run(&g, NDM_GUEST_WRITE, 0, g.file.size), 0);
+	ndm_check_file(probe, g.file.fd, 0, PAGES, pfns, NULL, &res);
 	ASSERT_EQ(res.present, PAGES);
 	ASSERT_EQ(res.mapped, 0);
 
 	/* KVM maps pages without a reference: nothing but a rule keeps them. */
 	expect_unevictable(_metadata, probe, g.file.fd, PAGES);
-	EXPECT_EQ(nodm_guest_run(&g, NODM_GUEST_VERIFY, 0, g.file.size), 0);
+	EXPECT_EQ(ndm_guest_run(&g, NDM_GUEST_VERIFY, 0, g.file.size), 0);
 
 	for (i = 0; i < WATCHED; i++)
 		watched[i] = pfns[i * HOLE_PAGES / WATCHED];
-	nodm_watch(probe, nodm_other_cpu(), watched, WATCHED, g.seed,
-		   NODM_WATCH_PRESENT);
-	ASSERT_EQ(nodm_punch(&g.file, 0, HOLE_PAGES * NODM_PAGE), 0);
-	nodm_check_file(probe, g.file.fd, HOLE_PAGES, PAGES - HOLE_PAGES, NULL,
-			NULL, &res);
+	ndm_watch(probe, ndm_other_cpu(), watched, WATCHED, g.seed,
+		  NDM_WATCH_PRESENT);
+	ASSERT_EQ(ndm_punch(&g.file, 0, HOLE_PAGES * NDM_PAGE), 0);
+	ndm_check_file(probe, g.file.fd, HOLE_PAGES, PAGES - HOLE_PAGES, NULL,
+		       NULL, &res);
 	EXPECT_EQ(res.present, PAGES - HOLE_PAGES);
 	EXPECT_EQ(res.mapped, 0);
-	EXPECT_EQ(nodm_guest_run(&g, NODM_GUEST_ZERO, 0, HOLE_PAGES * NODM_PAGE),
+	EXPECT_EQ(ndm_guest_run(&g, NDM_GUEST_ZERO, 0, HOLE_PAGES * NDM_PAGE),
 		  0);
-	EXPECT_EQ(nodm_guest_run(&g, NODM_GUEST_VERIFY, HOLE_PAGES * NODM_PAGE,
-				 (PAGES - HOLE_PAGES) * NODM_PAGE), 0);
-	EXPECT_EQ(nodm_scan(probe, g.seed, NULL), 0);
+	EXPECT_EQ(ndm_guest_run(&g, NDM_GUEST_VERIFY, HOLE_PAGES * NDM_PAGE,
+				(PAGES - HOLE_PAGES) * NDM_PAGE), 0);
+	EXPECT_EQ(ndm_scan(probe, g.seed, NULL), 0);
 
-	nodm_guest_close(&g);
-	EXPECT_EQ(nodm_wait_restored(probe, pfns, PAGES), 0);
-	nodm_watch_stop(probe, &seen);
+	ndm_guest_close(&g);
+	EXPECT_EQ(ndm_wait_restored(probe, pfns, PAGES), 0);
+	ndm_watch_stop(probe, &seen);
 	EXPECT_GT(seen.reads, 0);
 	EXPECT_EQ(seen.hits, 0);
-	EXPECT_EQ(nodm_scan(probe, g.seed, NULL), 0);
-	EXPECT_EQ(nodm_wait_missing(probe, missing), 0);
+	EXPECT_EQ(ndm_scan(probe, g.seed, NULL), 0);
+	EXPECT_EQ(ndm_wait_missing(probe, missing), 0);
 	close(probe);
 }
 
 /* Counts its steps, for somebody who waits for one of them to kill it. */
-static void vmm(const struct nodm_kind *kind, size_t size, uint64_t seed,
+static void vmm(const struct ndm_kind *kind, size_t size, uint64_t seed,
 		volatile unsigned int *steps)
 {
-	struct nodm_guest g;
+	struct ndm_guest g;
 
-	if (nodm_guest_open(&g, kind, size))
+	if (ndm_guest_open(&g, kind, size))
 		_exit(1);
 	g.seed = seed;
 	for (;;) {
 		++*steps;
-		if (nodm_guest_run(&g, NODM_GUEST_WRITE, 0, size))
+		if (ndm_guest_run(&g, NDM_GUEST_WRITE, 0, size))
 			_exit(1);
 		++*steps;
-		nodm_punch(&g.file, 0, size / 2);
+		ndm_punch(&g.file, 0, size / 2);
 		++*steps;
-		nodm_populate(&g.file);
+		ndm_populate(&g.file);
 		++*steps;
-		nodm_punch(&g.file, size / 4, size);
+		ndm_punch(&g.file, size / 4, size);
 	}
 }
 
 /* Kill the VMM at any point: populating, running the guest, making holes. */
 TEST(killed)
 {
-	const struct nodm_kind kind = NODM_PROTECTED;
-	uint64_t seed = nodm_seed(), missing;
+	const struct ndm_kind kind = NDM_PROTECTED;
+	uint64_t seed = ndm_seed(), missing;
 	const size_t size = MIB(12);
 	volatile unsigned int *steps;
 	unsigned int round, wanted;
@@ -436,12 +436,12 @@ TEST(killed)
 	pid_t pid;
 	int probe;
 
-	probe = nodm_probe_open();
-	steps = mmap(NULL, NODM_PAGE, PROT_READ | PROT_WRITE,
+	probe = ndm_probe_open();
+	steps = mmap(NULL, NDM_PAGE, PROT_READ | PROT_WRITE,
 		    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(steps, MAP_FAILED);
-	nodm_compact();
-	missing = nodm_missing(probe);
+	ndm_compact();
+	missing = ndm_missing(probe);
 	open_books(&books);
 
 	for (round = 0; round < 20; round++) {
@@ -453,7 +453,7 @@ TEST(killed)
 
 		/* From nothing at all to being through once. */
 		wanted = round % 5;
-		EXPECT_TRUE(nodm_wait(*steps >= wanted))
+		EXPECT_TRUE(ndm_wait(*steps >= wanted))
 			TH_LOG("the VMM made %u steps of %u", *steps, wanted);
 		usleep(round * round * 100);
 		ASSERT_EQ(waitpid(pid, NULL, WNOHANG), 0);
@@ -461,17 +461,17 @@ TEST(killed)
 		ASSERT_EQ(waitpid(pid, NULL, 0), pid);
 		/* A search takes longer than all of the above. */
 		if (wanted == 4)
-			EXPECT_EQ(nodm_scan(probe, seed, NULL), 0);
+			EXPECT_EQ(ndm_scan(probe, seed, NULL), 0);
 	}
 
-	EXPECT_EQ(nodm_wait_missing(probe, missing), 0);
+	EXPECT_EQ(ndm_wait_missing(probe, missing), 0);
 	expect_balanced(_metadata, &books);
 	close(probe);
 }
 
 int main(int argc, char **argv)
 {
-	nodm_require(argv[0], NODM_NEED_PROBE | NODM_NEED_FLAG |
-			      NODM_NEED_TWO_CPUS);
+	ndm_require(argv[0], NDM_NEED_PROBE | NDM_NEED_FLAG |
+			      NDM_NEED_TWO_CPUS);
 	return test_harness_run(argc, argv);
 }

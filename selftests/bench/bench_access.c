@@ -25,7 +25,7 @@
 #include <sys/mman.h>
 
 #include "kselftest.h"
-#include "nodm.h"
+#include "ndm.h"
 
 #define GENERIC_WINDOW	"/sys/kernel/debug/no_direct_map/generic_window"
 
@@ -102,7 +102,7 @@ static void start(struct machine *m, bool ordinary)
 	struct kvm_sregs sregs;
 	int kvm, i;
 
-	m->vm = nodm_vm_create(ordinary ? 0 : KVM_X86_SW_PROTECTED_VM);
+	m->vm = ndm_vm_create(ordinary ? 0 : KVM_X86_SW_PROTECTED_VM);
 	if (m->vm < 0)
 		ksft_exit_fail_msg("KVM_CREATE_VM: %s\n", strerror(-m->vm));
 
@@ -114,8 +114,8 @@ static void start(struct machine *m, bool ordinary)
 	slot.userspace_addr = (uintptr_t)m->mem;
 
 	if (!ordinary) {
-		m->gmem = nodm_gmem_create(m->vm, MEM_SIZE,
-					   GUEST_MEMFD_FLAG_NO_DIRECT_MAP);
+		m->gmem = ndm_gmem_create(m->vm, MEM_SIZE,
+					  GUEST_MEMFD_FLAG_NO_DIRECT_MAP);
 		if (m->gmem < 0)
 			ksft_exit_fail_msg("guest_memfd: %s\n", strerror(-m->gmem));
 		slot.flags = KVM_MEM_GUEST_MEMFD;
@@ -128,11 +128,11 @@ static void start(struct machine *m, bool ordinary)
 
 	/* Present, writable, user, accessed, dirty. */
 	for (i = 0; i < 3; i++)
-		put_word(m, TABLES + i * NODM_PAGE, (TABLES + (i + 1) * NODM_PAGE) | 0x67);
-	put_word(m, TABLES + 2 * NODM_PAGE + (GVA >> 21) * 8, (TABLES + 3 * NODM_PAGE) | 0x67);
-	put_word(m, TABLES + 3 * NODM_PAGE + (GVA >> 12) % 512 * 8, GVA | 0x67);
+		put_word(m, TABLES + i * NDM_PAGE, (TABLES + (i + 1) * NDM_PAGE) | 0x67);
+	put_word(m, TABLES + 2 * NDM_PAGE + (GVA >> 21) * 8, (TABLES + 3 * NDM_PAGE) | 0x67);
+	put_word(m, TABLES + 3 * NDM_PAGE + (GVA >> 12) % 512 * 8, GVA | 0x67);
 	put_word(m, INFO, 0);
-	put_word(m, INFO + NODM_PAGE, 0);
+	put_word(m, INFO + NDM_PAGE, 0);
 
 	m->vcpu = ioctl(m->vm, KVM_CREATE_VCPU, 0);
 	if (m->vcpu < 0)
@@ -174,10 +174,10 @@ static void translate(struct machine *m, uint64_t gva, bool valid)
 
 static void do_op(struct machine *m, int op, unsigned int i)
 {
-	static char page[NODM_PAGE];
+	static char page[NDM_PAGE];
 	struct kvm_xen_vcpu_attr attr = {
 		.type = KVM_XEN_VCPU_ATTR_TYPE_VCPU_INFO,
-		.u.gpa = INFO + i % 2 * NODM_PAGE,
+		.u.gpa = INFO + i % 2 * NDM_PAGE,
 	};
 
 	switch (op) {
@@ -199,9 +199,9 @@ static void do_op(struct machine *m, int op, unsigned int i)
 /* A refresh of the direct map's own takes none; those of aliases count as well. */
 static uint64_t flushes(void)
 {
-	struct nodm_flushes now;
+	struct ndm_flushes now;
 
-	nodm_flushes(probe, true, &now);
+	ndm_flushes(probe, true, &now);
 	return now.direct + now.other + now.all + now.cpa / sysconf(_SC_NPROCESSORS_ONLN);
 }
 
@@ -212,7 +212,7 @@ static void measure(int how, size_t count, struct sample samples[NR_OPS])
 	size_t i;
 	int op;
 
-	if (how != UACCESS && nodm_write_file(GENERIC_WINDOW, "%d", how == GENERIC) < 0)
+	if (how != UACCESS && ndm_write_file(GENERIC_WINDOW, "%d", how == GENERIC) < 0)
 		ksft_exit_fail_msg("%s can't be written\n", GENERIC_WINDOW);
 
 	start(&m, how == UACCESS);
@@ -226,17 +226,17 @@ static void measure(int how, size_t count, struct sample samples[NR_OPS])
 		do_op(&m, op, 1);
 		flushes();
 
-		begin = nodm_now();
+		begin = ndm_now();
 		for (i = 0; i < count; i++)
 			do_op(&m, op, i);
-		samples[op].ns = (nodm_now() - begin) * 1e9 / count;
+		samples[op].ns = (ndm_now() - begin) * 1e9 / count;
 		samples[op].flushes = (double)flushes() / count;
 		samples[op].done = true;
 	}
 	end(&m);
 
 	if (how == GENERIC)
-		nodm_write_file(GENERIC_WINDOW, "0");
+		ndm_write_file(GENERIC_WINDOW, "0");
 }
 
 static int by_ns(const void *a, const void *b)
@@ -259,7 +259,7 @@ int main(int argc, char **argv)
 	static struct sample samples[NR_HOWS][MAX_ROUNDS][NR_OPS];
 	size_t count = 2000, rounds = 3, round, value;
 	struct sample best[NR_HOWS][NR_OPS];
-	struct nodm_flushes counters;
+	struct ndm_flushes counters;
 	bool check = false, icount = false;
 	double reads[NR_HOWS];
 	int opt, how, op;
@@ -297,19 +297,19 @@ int main(int argc, char **argv)
 		return KSFT_FAIL;
 	}
 
-	nodm_is_no_test = !check;
-	nodm_require(argv[0], NODM_NEED_PROBE | NODM_NEED_FLAG | NODM_NEED_DEBUGFS);
+	ndm_is_no_test = !check;
+	ndm_require(argv[0], NDM_NEED_PROBE | NDM_NEED_FLAG | NDM_NEED_DEBUGFS);
 	if (access(GENERIC_WINDOW, W_OK))
-		nodm_skip("no %s: CONFIG_NO_DIRECT_MAP_GENERIC_WINDOW is missing",
-			  GENERIC_WINDOW);
+		ndm_skip("no %s: CONFIG_NO_DIRECT_MAP_GENERIC_WINDOW is missing",
+			 GENERIC_WINDOW);
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (check) {
 		ksft_print_header();
 		ksft_set_plan(3 + icount);
 	}
-	nodm_pin_here();
-	probe = nodm_probe_open();
-	nodm_flushes(probe, true, &counters);
+	ndm_pin_here();
+	probe = ndm_probe_open();
+	ndm_flushes(probe, true, &counters);
 	if (!(counters.probed & 1))
 		ksft_exit_fail_msg("flush_tlb_kernel_range() can't be counted\n");
 

@@ -21,7 +21,7 @@
 #include <sys/param.h>
 
 #include "kselftest.h"
-#include "nodm_guest.h"
+#include "ndm_guest.h"
 
 #define MAX_ROUNDS	31
 
@@ -68,102 +68,102 @@ static void say(const char *fmt, ...)
 
 static uint64_t splits(void)
 {
-	return nodm_vmstat("direct_map_level2_splits");
+	return ndm_vmstat("direct_map_level2_splits");
 }
 
 static uint64_t flushes(void)
 {
-	struct nodm_flushes now;
+	struct ndm_flushes now;
 
-	nodm_flushes(probe, true, &now);
+	ndm_flushes(probe, true, &now);
 	/* The last one counts CPUs, not flushes. */
 	return now.direct + now.all + now.cpa / sysconf(_SC_NPROCESSORS_ONLN);
 }
 
 /* Blocks that the file used and one entry mapped before: are they whole again? */
-static void count_whole(const struct nodm_picture *before, const __u64 *pfns,
+static void count_whole(const struct ndm_picture *before, const __u64 *pfns,
 			size_t pages, struct sample *s)
 {
 	uint8_t *seen = calloc(before->pages / 512 + 1, 1);
-	struct nodm_picture after;
+	struct ndm_picture after;
 	size_t i;
 
-	nodm_picture(probe, &after);
+	ndm_picture(probe, &after);
 	for (i = 0; i < pages; i++) {
-		if (seen[pfns[i] / 512] || !nodm_was_large(before, pfns[i]))
+		if (seen[pfns[i] / 512] || !ndm_was_large(before, pfns[i]))
 			continue;
 		seen[pfns[i] / 512] = 1;
 		s->blocks++;
-		s->whole += nodm_was_large(&after, pfns[i]);
+		s->whole += ndm_was_large(&after, pfns[i]);
 	}
-	nodm_picture_free(&after);
+	ndm_picture_free(&after);
 	free(seen);
 }
 
 static void measure(int way, bool flag, size_t size, struct sample *s)
 {
-	const struct nodm_kind kind = {
+	const struct ndm_kind kind = {
 		.ordinary = !flag,
 		.flags = GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED,
 	};
-	const size_t pages = size / NODM_PAGE;
+	const size_t pages = size / NDM_PAGE;
 	__u64 *pfns = calloc(pages, sizeof(*pfns));
-	struct nodm_picture before;
-	struct nodm_file f = {};
-	struct nodm_guest g = {};
-	struct nodm_check res;
+	struct ndm_picture before;
+	struct ndm_file f = {};
+	struct ndm_guest g = {};
+	struct ndm_check res;
 	uint64_t splits_before;
 	double start;
 	long ret = 0;
 	size_t i;
 
-	nodm_compact();
-	nodm_picture(probe, &before);
-	ret = way == GUEST ? nodm_guest_open(&g, &kind, size) :
-			     nodm_open(&f, &kind, size);
+	ndm_compact();
+	ndm_picture(probe, &before);
+	ret = way == GUEST ? ndm_guest_open(&g, &kind, size) :
+			     ndm_open(&f, &kind, size);
 	if (ret)
 		ksft_exit_fail_msg("guest_memfd: %s\n", strerror(-ret));
 
 	splits_before = splits();
 	flushes();
-	start = nodm_now();
+	start = ndm_now();
 	switch (way) {
 	case FALLOCATE:
-		ret = nodm_populate(&f);
+		ret = ndm_populate(&f);
 		break;
 	case MMAP:
-		for (i = 0; i < size; i += NODM_PAGE)
+		for (i = 0; i < size; i += NDM_PAGE)
 			*(volatile char *)(f.map + i) = 1;
 		break;
 	case GUEST:
-		ret = nodm_guest_run(&g, NODM_GUEST_TOUCH, 0, size);
+		ret = ndm_guest_run(&g, NDM_GUEST_TOUCH, 0, size);
 		break;
 	}
-	s->populate = nodm_now() - start;
+	s->populate = ndm_now() - start;
 	s->populate_flushes = flushes();
 	s->splits = splits() - splits_before;
 	if (ret)
 		ksft_exit_fail_msg("populate: %s\n", strerror(-ret));
 
-	nodm_check_file(probe, way == GUEST ? g.file.fd : f.fd, 0, pages, pfns,
-			NULL, &res);
-	if (res.present != pages || (flag && !nodm_without_flag() && res.readable))
+	ndm_check_file(probe, way == GUEST ? g.file.fd : f.fd, 0, pages, pfns,
+		       NULL, &res);
+	if (res.present != pages || (flag && !ndm_without_flag() && res.readable))
 		ksft_exit_fail_msg("%llu of %zu pages populated, %llu readable\n",
 				   (unsigned long long)res.present, pages,
 				   (unsigned long long)res.readable);
 
 	flushes();
-	start = nodm_now();
+	start = ndm_now();
 	if (way == GUEST)
-		nodm_guest_close(&g);
+		ndm_guest_close(&g);
 	else
-		nodm_close(&f);
-	s->release = nodm_now() - start;
-	if (nodm_wait_restored(probe, pfns, pages))
+		ndm_close(&f);
+	s->release = ndm_now() - start;
+	if (ndm_wait_restored(probe, pfns, pages))
 		ksft_exit_fail_msg("pages don't return to the direct map\n");
 	s->release_flushes = flushes();
 	count_whole(&before, pfns, pages, s);
-	nodm_picture_free(&before);
+	ndm_picture_free(&before);
 	free(pfns);
 }
 
@@ -300,7 +300,7 @@ int main(int argc, char **argv)
 	static struct sample samples[NR_WAYS][2][MAX_ROUNDS];
 	struct summary sums[NR_WAYS] = {};
 	size_t size = 128, rounds = 3, value;
-	struct nodm_flushes counters;
+	struct ndm_flushes counters;
 	bool check = false;
 	int opt, way, round, flag, i;
 	char *end;
@@ -338,16 +338,16 @@ int main(int argc, char **argv)
 		return KSFT_FAIL;
 	}
 
-	nodm_is_no_test = !check;
-	nodm_require(argv[0], NODM_NEED_PROBE | NODM_NEED_FLAG);
+	ndm_is_no_test = !check;
+	ndm_require(argv[0], NDM_NEED_PROBE | NDM_NEED_FLAG);
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (check) {
 		ksft_print_header();
 		ksft_set_plan(3 * NR_WAYS);
 	}
-	nodm_pin_here();
-	probe = nodm_probe_open();
-	nodm_flushes(probe, true, &counters);
+	ndm_pin_here();
+	probe = ndm_probe_open();
+	ndm_flushes(probe, true, &counters);
 	if (!(counters.probed & 1))
 		ksft_exit_fail_msg("flush_tlb_kernel_range() can't be counted\n");
 

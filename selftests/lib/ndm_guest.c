@@ -7,7 +7,7 @@
 #include "processor.h"
 #include "ucall_common.h"
 
-#include "nodm_guest.h"
+#include "ndm_guest.h"
 
 /* Behind the first 4G, out of the way of the library's own memory. */
 #define GUEST_GPA	(1ull << 32)
@@ -20,7 +20,7 @@ static struct {
 	uint64_t seed;
 } cmd;
 
-void nodm_guest_main(void)
+void ndm_guest_main(void)
 {
 	volatile void *mem;
 	uint64_t i, result;
@@ -30,45 +30,45 @@ void nodm_guest_main(void)
 		result = 0;
 
 		switch (READ_ONCE(cmd.op)) {
-		case NODM_GUEST_ZERO:
-			result = nodm_nonzero(mem, cmd.size);
+		case NDM_GUEST_ZERO:
+			result = ndm_nonzero(mem, cmd.size);
 			break;
-		case NODM_GUEST_TOUCH:
-			for (i = 0; i < cmd.size; i += NODM_PAGE)
+		case NDM_GUEST_TOUCH:
+			for (i = 0; i < cmd.size; i += NDM_PAGE)
 				(void)READ_ONCE(*(uint64_t *)(cmd.addr + i));
 			break;
-		case NODM_GUEST_WRITE:
-			nodm_secret_write(mem, cmd.size, cmd.seed);
+		case NDM_GUEST_WRITE:
+			ndm_secret_write(mem, cmd.size, cmd.seed);
 			break;
-		case NODM_GUEST_VERIFY:
-			result = nodm_secret_differs(mem, cmd.size, cmd.seed);
+		case NDM_GUEST_VERIFY:
+			result = ndm_secret_differs(mem, cmd.size, cmd.seed);
 			break;
 		}
 		GUEST_SYNC(result);
 	}
 }
 
-int nodm_guest_open(struct nodm_guest *g, const struct nodm_kind *kind,
-		    size_t size)
+int ndm_guest_open(struct ndm_guest *g, const struct ndm_kind *kind,
+		   size_t size)
 {
 	struct vm_shape shape = {
 		.mode = VM_MODE_DEFAULT,
 		.type = kind->vm_type,
 	};
-	uint64_t flags = nodm_flags(kind);
+	uint64_t flags = ndm_flags(kind);
 	void *hva;
 
-	*g = (struct nodm_guest){
+	*g = (struct ndm_guest){
 		.file = { .fd = -1, .vm = -1, .size = size },
 		.gpa = GUEST_GPA,
-		.seed = nodm_seed(),
+		.seed = ndm_seed(),
 	};
 
 	g->vm = __vm_create_shape_with_one_vcpu(shape, &g->vcpu,
-						size / NODM_PAGE,
-						nodm_guest_main);
+						size / NDM_PAGE,
+						ndm_guest_main);
 
-	g->file.fd = nodm_gmem_create(g->vm->fd, size, flags);
+	g->file.fd = ndm_gmem_create(g->vm->fd, size, flags);
 	if (g->file.fd < 0)
 		return g->file.fd;
 
@@ -83,22 +83,22 @@ int nodm_guest_open(struct nodm_guest *g, const struct nodm_kind *kind,
 	}
 	vm_set_user_memory_region2(g->vm, GUEST_SLOT, KVM_MEM_GUEST_MEMFD,
 				   g->gpa, size, hva, g->file.fd, 0);
-	virt_map(g->vm, g->gpa, g->gpa, size / NODM_PAGE);
+	virt_map(g->vm, g->gpa, g->gpa, size / NDM_PAGE);
 	if (!(flags & GUEST_MEMFD_FLAG_INIT_SHARED))
 		vm_mem_set_private(g->vm, g->gpa, size);
 	return 0;
 }
 
-void nodm_guest_close(struct nodm_guest *g)
+void ndm_guest_close(struct ndm_guest *g)
 {
-	nodm_close(&g->file);
+	ndm_close(&g->file);
 	if (g->vm)
 		kvm_vm_free(g->vm);
 	g->vm = NULL;
 }
 
-void nodm_guest_order(struct nodm_guest *g, enum nodm_guest_op op,
-		      size_t offset, size_t size)
+void ndm_guest_order(struct ndm_guest *g, enum ndm_guest_op op,
+		     size_t offset, size_t size)
 {
 	cmd.op = op;
 	cmd.addr = g->gpa + offset;
@@ -107,7 +107,7 @@ void nodm_guest_order(struct nodm_guest *g, enum nodm_guest_op op,
 	sync_global_to_guest(g->vm, cmd);
 }
 
-int nodm_guest_enter(struct nodm_guest *g)
+int ndm_guest_enter(struct ndm_guest *g)
 {
 	int ret;
 
@@ -119,7 +119,7 @@ int nodm_guest_enter(struct nodm_guest *g)
 	return ret ? -errno : 0;
 }
 
-long nodm_guest_result(struct nodm_guest *g)
+long ndm_guest_result(struct ndm_guest *g)
 {
 	struct ucall uc;
 
@@ -135,12 +135,12 @@ long nodm_guest_result(struct nodm_guest *g)
 	return -EIO;
 }
 
-long nodm_guest_run(struct nodm_guest *g, enum nodm_guest_op op, size_t offset,
-		    size_t size)
+long ndm_guest_run(struct ndm_guest *g, enum ndm_guest_op op, size_t offset,
+		   size_t size)
 {
 	int ret;
 
-	nodm_guest_order(g, op, offset, size);
-	ret = nodm_guest_enter(g);
-	return ret ?: nodm_guest_result(g);
+	ndm_guest_order(g, op, offset, size);
+	ret = ndm_guest_enter(g);
+	return ret ?: ndm_guest_result(g);
 }

@@ -31,7 +31,7 @@
 #include <asm/pgtable.h>
 #include <asm/processor.h>
 
-#include "nodm_probe.h"
+#include "ndm_probe.h"
 
 #define BLOCK_PAGES	512u	/* of the 4K pages that a 2M entry maps */
 #define BATCH		256u	/* pages per interrupt: keeps each below a ms */
@@ -43,17 +43,17 @@ struct watch {
 	u8 *marks;
 	u32 count;
 	u32 flags;
-	u64 inverted[NODM_PATTERN_WORDS];
-	struct nodm_watched seen;
+	u64 inverted[NDM_PATTERN_WORDS];
+	struct ndm_watched seen;
 };
 
 /* One per open file, so that a test that dies leaves nothing behind. */
 struct session {
 	struct mutex lock;	/* one ioctl at a time */
 	struct watch *watch;
-	struct folio *held[NODM_HOLD_MAX];
+	struct folio *held[NDM_HOLD_MAX];
 	unsigned int nr_held;
-	void *aliases[NODM_ALIAS_MAX];
+	void *aliases[NDM_ALIAS_MAX];
 	unsigned int nr_aliases;
 	struct page *own;
 	bool own_removed;
@@ -153,14 +153,14 @@ static bool look(unsigned long pfn, unsigned int first, const u64 *inverted,
 			continue;
 		*nonzero = true;
 		if (~value != inverted[0] ||
-		    i + NODM_PATTERN_WORDS > PAGE_WORDS)
+		    i + NDM_PATTERN_WORDS > PAGE_WORDS)
 			continue;
-		for (j = 1; j < NODM_PATTERN_WORDS; j++) {
+		for (j = 1; j < NDM_PATTERN_WORDS; j++) {
 			__get_kernel_nofault(&value, word + i + j, u64, fault);
 			if (~value != inverted[j])
 				break;
 		}
-		if (j == NODM_PATTERN_WORDS) {
+		if (j == NDM_PATTERN_WORDS) {
 			*hit = true;
 			break;
 		}
@@ -173,7 +173,7 @@ fault:
 	return false;
 }
 
-/* NODM_IOC_CHECK */
+/* NDM_IOC_CHECK */
 
 struct batch {
 	u64 pfns[BATCH];
@@ -190,13 +190,13 @@ static void read_batch(void *data)
 	unsigned int i;
 
 	for (i = 0; i < batch->nr; i++) {
-		if ((batch->states[i] & NODM_PRESENT) &&
+		if ((batch->states[i] & NDM_PRESENT) &&
 		    readable(batch->pfns[i]))
 			WRITE_ONCE(batch->readable[i], 1);
 	}
 }
 
-static void check_batch(struct batch *batch, struct nodm_check *arg)
+static void check_batch(struct batch *batch, struct ndm_check *arg)
 {
 	unsigned int i, level;
 	bool nonzero, hit;
@@ -209,38 +209,38 @@ static void check_batch(struct batch *batch, struct nodm_check *arg)
 
 	for (i = 0; i < batch->nr; i++) {
 		state = batch->states[i];
-		if (!(state & NODM_PRESENT))
+		if (!(state & NDM_PRESENT))
 			continue;
 
 		level = direct_map_entry(batch->pfns[i], &entry);
 		state |= level << 8;
 		if (entry)
-			state |= NODM_MAPPED;
+			state |= NDM_MAPPED;
 		if (entry & _PAGE_GLOBAL)
-			state |= NODM_GLOBAL;
+			state |= NDM_GLOBAL;
 		if (batch->readable[i])
-			state |= NODM_READABLE;
-		if ((arg->flags & NODM_CHECK_CONTENTS) && batch->readable[i] &&
+			state |= NDM_READABLE;
+		if ((arg->flags & NDM_CHECK_CONTENTS) && batch->readable[i] &&
 		    look(batch->pfns[i], 0, arg->inverted, &nonzero, &hit)) {
 			if (nonzero)
-				state |= NODM_NONZERO;
+				state |= NDM_NONZERO;
 			if (hit)
-				state |= NODM_HIT;
+				state |= NDM_HIT;
 		}
 
 		page = pfn_to_page(batch->pfns[i]);
 		if (PageHWPoison(page))
-			state |= NODM_POISONED;
+			state |= NDM_POISONED;
 		if (!batch->folios[i] && !page_count(page))
-			state |= NODM_FREE;
+			state |= NDM_FREE;
 		batch->states[i] = state;
 
 		arg->present++;
-		arg->mapped += !!(state & NODM_MAPPED);
-		arg->readable += !!(state & NODM_READABLE);
-		arg->nonzero += !!(state & NODM_NONZERO);
-		arg->hits += !!(state & NODM_HIT);
-		arg->large += (state & NODM_MAPPED) && level > PG_LEVEL_4K;
+		arg->mapped += !!(state & NDM_MAPPED);
+		arg->readable += !!(state & NDM_READABLE);
+		arg->nonzero += !!(state & NDM_NONZERO);
+		arg->hits += !!(state & NDM_HIT);
+		arg->large += (state & NDM_MAPPED) && level > PG_LEVEL_4K;
 	}
 }
 
@@ -259,7 +259,7 @@ static void fill_from_file(struct batch *batch, struct address_space *mapping,
 		if (!batch->folios[i])
 			continue;
 
-		batch->states[i] = NODM_PRESENT;
+		batch->states[i] = NDM_PRESENT;
 		batch->pfns[i] = page_to_pfn(folio_file_page(folio, index + i));
 	}
 }
@@ -274,12 +274,12 @@ static int fill_from_user(struct batch *batch, u64 __user *pfns)
 	for (i = 0; i < batch->nr; i++) {
 		batch->folios[i] = NULL;
 		batch->states[i] = pfn_valid(batch->pfns[i]) &&
-				   batch->pfns[i] < end_pfn() ? NODM_PRESENT : 0;
+				   batch->pfns[i] < end_pfn() ? NDM_PRESENT : 0;
 	}
 	return 0;
 }
 
-static long do_check(struct nodm_check *arg)
+static long do_check(struct ndm_check *arg)
 {
 	u32 __user *states = u64_to_user_ptr(arg->states);
 	u64 __user *pfns = u64_to_user_ptr(arg->pfns);
@@ -289,7 +289,7 @@ static long do_check(struct nodm_check *arg)
 	long ret = 0;
 	u64 done;
 
-	if (arg->flags & ~NODM_CHECK_CONTENTS)
+	if (arg->flags & ~NDM_CHECK_CONTENTS)
 		return -EINVAL;
 	if (arg->fd < 0 && !arg->pfns)
 		return -EINVAL;
@@ -347,9 +347,9 @@ static long do_check(struct nodm_check *arg)
 	return ret;
 }
 
-/* NODM_IOC_MAP */
+/* NDM_IOC_MAP */
 
-static long do_map(struct nodm_map *arg)
+static long do_map(struct ndm_map *arg)
 {
 	u64 __user *bitmap = u64_to_user_ptr(arg->bitmap);
 	u8 __user *levels = u64_to_user_ptr(arg->levels);
@@ -385,7 +385,7 @@ static long do_map(struct nodm_map *arg)
 	return 0;
 }
 
-/* NODM_IOC_SCAN */
+/* NDM_IOC_SCAN */
 
 /*
  * Wherever a pattern of 8 words lies, one of them is at a multiple of 8 words:
@@ -399,21 +399,21 @@ static bool find(unsigned long pfn, const u64 *inverted, u64 filter)
 	u64 value;
 
 	pagefault_disable();
-	for (i = 0; i < PAGE_WORDS; i += NODM_PATTERN_WORDS) {
+	for (i = 0; i < PAGE_WORDS; i += NDM_PATTERN_WORDS) {
 		__get_kernel_nofault(&value, word + i, u64, fault);
 		if (!(filter >> (value & 63) & 1))
 			continue;
-		for (j = 0; j < NODM_PATTERN_WORDS && ~value != inverted[j]; j++)
+		for (j = 0; j < NDM_PATTERN_WORDS && ~value != inverted[j]; j++)
 			;
-		if (j == NODM_PATTERN_WORDS || j > i ||
-		    i - j + NODM_PATTERN_WORDS > PAGE_WORDS)
+		if (j == NDM_PATTERN_WORDS || j > i ||
+		    i - j + NDM_PATTERN_WORDS > PAGE_WORDS)
 			continue;
-		for (k = 0; k < NODM_PATTERN_WORDS; k++) {
+		for (k = 0; k < NDM_PATTERN_WORDS; k++) {
 			__get_kernel_nofault(&value, word + i - j + k, u64, fault);
 			if (~value != inverted[k])
 				break;
 		}
-		if (k == NODM_PATTERN_WORDS) {
+		if (k == NDM_PATTERN_WORDS) {
 			found = true;
 			break;
 		}
@@ -423,7 +423,7 @@ fault:
 	return found;
 }
 
-static long do_scan(struct nodm_scan *arg)
+static long do_scan(struct ndm_scan *arg)
 {
 	u64 pfn, end = end_pfn(), filter = 0, present[BLOCK_PAGES / 64];
 	unsigned int i;
@@ -432,7 +432,7 @@ static long do_scan(struct nodm_scan *arg)
 		return -EINVAL;
 	if (arg->count)
 		end = min(arg->start + arg->count, end);
-	for (i = 0; i < NODM_PATTERN_WORDS; i++)
+	for (i = 0; i < NDM_PATTERN_WORDS; i++)
 		filter |= 1ull << (~arg->inverted[i] & 63);
 
 	arg->scanned = 0;
@@ -466,7 +466,7 @@ static long do_scan(struct nodm_scan *arg)
 	return 0;
 }
 
-/* NODM_IOC_WATCH, NODM_IOC_ARM, NODM_IOC_STOP */
+/* NDM_IOC_WATCH, NDM_IOC_ARM, NDM_IOC_STOP */
 
 static void watch_bad(struct watch *w, u64 pfn, u64 *counter)
 {
@@ -487,12 +487,12 @@ static int watch_fn(void *data)
 			mark = smp_load_acquire(&w->marks[i]);
 
 			present = true;
-			if (w->flags & NODM_WATCH_PRESENT)
+			if (w->flags & NDM_WATCH_PRESENT)
 				direct_map_level(w->pfns[i], &present);
 
 			/* Zeroing reaches the end of a page last. */
 			if (!present ||
-			    !look(w->pfns[i], PAGE_WORDS - NODM_PATTERN_WORDS,
+			    !look(w->pfns[i], PAGE_WORDS - NDM_PATTERN_WORDS,
 				  w->inverted, &nonzero, &hit)) {
 				w->seen.faults++;
 				continue;
@@ -516,7 +516,7 @@ static void watch_free(struct watch *w)
 	kfree(w);
 }
 
-static long do_watch(struct session *s, const struct nodm_watch *arg)
+static long do_watch(struct session *s, const struct ndm_watch *arg)
 {
 	struct watch *w;
 	long ret;
@@ -524,8 +524,8 @@ static long do_watch(struct session *s, const struct nodm_watch *arg)
 
 	if (s->watch)
 		return -EBUSY;
-	if (!arg->count || arg->count > NODM_WATCH_MAX || arg->cpu >= nr_cpu_ids ||
-	    !cpu_online(arg->cpu) || (arg->flags & ~NODM_WATCH_PRESENT))
+	if (!arg->count || arg->count > NDM_WATCH_MAX || arg->cpu >= nr_cpu_ids ||
+	    !cpu_online(arg->cpu) || (arg->flags & ~NDM_WATCH_PRESENT))
 		return -EINVAL;
 
 	w = kzalloc_obj(*w);
@@ -549,7 +549,7 @@ static long do_watch(struct session *s, const struct nodm_watch *arg)
 			goto err;
 	}
 
-	w->task = kthread_create(watch_fn, w, "nodm_watch/%u", arg->cpu);
+	w->task = kthread_create(watch_fn, w, "ndm_watch/%u", arg->cpu);
 	if (IS_ERR(w->task)) {
 		ret = PTR_ERR(w->task);
 		goto err;
@@ -568,7 +568,7 @@ err:
 	return ret;
 }
 
-static long do_arm(struct session *s, const struct nodm_arm *arg)
+static long do_arm(struct session *s, const struct ndm_arm *arg)
 {
 	struct watch *w = s->watch;
 	u64 loops;
@@ -599,7 +599,7 @@ static long do_arm(struct session *s, const struct nodm_arm *arg)
 	return 0;
 }
 
-static long do_stop(struct session *s, struct nodm_watched *arg)
+static long do_stop(struct session *s, struct ndm_watched *arg)
 {
 	struct watch *w = s->watch;
 
@@ -614,14 +614,14 @@ static long do_stop(struct session *s, struct nodm_watched *arg)
 	return 0;
 }
 
-/* NODM_IOC_HOLD, NODM_IOC_PUT */
+/* NDM_IOC_HOLD, NDM_IOC_PUT */
 
-static long do_hold(struct session *s, struct nodm_hold *arg)
+static long do_hold(struct session *s, struct ndm_hold *arg)
 {
 	struct folio *folio;
 	struct file *file;
 
-	if (s->nr_held == NODM_HOLD_MAX)
+	if (s->nr_held == NDM_HOLD_MAX)
 		return -ENOSPC;
 
 	file = fget(arg->fd);
@@ -643,39 +643,39 @@ static void do_put(struct session *s)
 		folio_put(s->held[--s->nr_held]);
 }
 
-/* NODM_IOC_GUP */
+/* NDM_IOC_GUP */
 
-static long do_gup(struct nodm_gup *arg)
+static long do_gup(struct ndm_gup *arg)
 {
-	struct page *pages[NODM_GUP_MAX];
+	struct page *pages[NDM_GUP_MAX];
 	unsigned int flags = 0;
 	bool pinned = false;
 	int i;
 
-	if (!arg->nr || arg->nr > NODM_GUP_MAX)
+	if (!arg->nr || arg->nr > NDM_GUP_MAX)
 		return -EINVAL;
-	if (arg->how & NODM_GUP_WRITE)
+	if (arg->how & NDM_GUP_WRITE)
 		flags |= FOLL_WRITE;
-	if (arg->how & NODM_GUP_LONGTERM)
+	if (arg->how & NDM_GUP_LONGTERM)
 		flags |= FOLL_LONGTERM;
 
-	switch (arg->how & NODM_HOW_MASK) {
-	case NODM_GET_FAST_ONLY:
+	switch (arg->how & NDM_HOW_MASK) {
+	case NDM_GET_FAST_ONLY:
 		arg->ret = get_user_pages_fast_only(arg->addr, arg->nr, flags,
 						    pages);
 		break;
-	case NODM_GET_FAST:
+	case NDM_GET_FAST:
 		arg->ret = get_user_pages_fast(arg->addr, arg->nr, flags, pages);
 		break;
-	case NODM_GET:
+	case NDM_GET:
 		arg->ret = get_user_pages_unlocked(arg->addr, arg->nr, pages,
 						   flags);
 		break;
-	case NODM_PIN_FAST:
+	case NDM_PIN_FAST:
 		arg->ret = pin_user_pages_fast(arg->addr, arg->nr, flags, pages);
 		pinned = true;
 		break;
-	case NODM_PIN:
+	case NDM_PIN:
 		arg->ret = pin_user_pages_unlocked(arg->addr, arg->nr, pages,
 						   flags);
 		pinned = true;
@@ -693,11 +693,11 @@ static long do_gup(struct nodm_gup *arg)
 	return 0;
 }
 
-/* NODM_IOC_FLUSHES */
+/* NDM_IOC_FLUSHES */
 
 static atomic64_t flushes_direct, flushes_other, flushes_all, flushes_cpa;
 
-/* The addresses that NODM_OWN_ALIAS has left in TLBs. */
+/* The addresses that NDM_OWN_ALIAS has left in TLBs. */
 static unsigned long own_alias_start, own_alias_end;
 static bool own_alias_flushed;
 
@@ -736,7 +736,7 @@ static struct kprobe probes[] = {
 
 static u32 probed;
 
-static void do_flushes(struct nodm_flushes *arg)
+static void do_flushes(struct ndm_flushes *arg)
 {
 	bool reset = arg->reset;
 
@@ -751,7 +751,7 @@ static void do_flushes(struct nodm_flushes *arg)
 			   atomic64_read(&flushes_cpa);
 }
 
-/* Aliases, for NODM_IOC_OWN and NODM_IOC_ALIAS */
+/* Aliases, for NDM_IOC_OWN and NDM_IOC_ALIAS */
 
 struct alias_reads {
 	void *addr;
@@ -775,7 +775,7 @@ static unsigned int reads_of_alias(void *addr)
 	return atomic_read(&reads.nr);
 }
 
-/* NODM_IOC_OWN */
+/* NDM_IOC_OWN */
 
 static int (*set_valid_noflush)(struct page *page, unsigned int nr, bool valid);
 static void (*flush_range)(unsigned long start, unsigned long end);
@@ -819,14 +819,14 @@ static long own_alias(struct session *s)
 	return 0;
 }
 
-static long do_own(struct session *s, struct nodm_own *arg)
+static long do_own(struct session *s, struct ndm_own *arg)
 {
 	unsigned long addr;
 	int err;
 
 	if (!set_valid_noflush || !flush_range)
 		return -EOPNOTSUPP;
-	if (arg->op == NODM_OWN_ALLOC) {
+	if (arg->op == NDM_OWN_ALLOC) {
 		if (s->own)
 			return -EBUSY;
 		s->own = alloc_pages(GFP_KERNEL | __GFP_ZERO | __GFP_NOWARN,
@@ -842,27 +842,27 @@ static long do_own(struct session *s, struct nodm_own *arg)
 	addr = (unsigned long)page_address(s->own);
 
 	switch (arg->op) {
-	case NODM_OWN_REMOVE:
+	case NDM_OWN_REMOVE:
 		err = set_valid_noflush(s->own, BLOCK_PAGES, false);
 		s->own_removed = true;
 		return err;
-	case NODM_OWN_FLUSH:
+	case NDM_OWN_FLUSH:
 		flush_range(addr, addr + BLOCK_PAGES * PAGE_SIZE);
 		return 0;
-	case NODM_OWN_FREE:
+	case NDM_OWN_FREE:
 		own_free(s);
 		return 0;
-	case NODM_OWN_ALIAS:
+	case NDM_OWN_ALIAS:
 		return own_alias(s);
 	}
 	return -EINVAL;
 }
 
-/* NODM_IOC_SOFT_OFFLINE */
+/* NDM_IOC_SOFT_OFFLINE */
 
 static int (*soft_offline)(unsigned long pfn, int flags);
 
-static long do_soft_offline(struct nodm_soft_offline *arg)
+static long do_soft_offline(struct ndm_soft_offline *arg)
 {
 	if (!soft_offline)
 		return -EOPNOTSUPP;
@@ -870,7 +870,7 @@ static long do_soft_offline(struct nodm_soft_offline *arg)
 	return 0;
 }
 
-/* NODM_IOC_ALIAS */
+/* NDM_IOC_ALIAS */
 
 static void *(*alias_map)(struct folio *folio, size_t offset);
 static void (*alias_unmap)(struct folio *folio, void *addr);
@@ -900,7 +900,7 @@ static unsigned int stale_reads_of_alias(void *addr)
 	return alias_in_tables(addr) ? 0 : nr;
 }
 
-static long do_alias(struct session *s, struct nodm_alias *arg)
+static long do_alias(struct session *s, struct ndm_alias *arg)
 {
 	struct file *file;
 	struct folio *folio;
@@ -910,7 +910,7 @@ static long do_alias(struct session *s, struct nodm_alias *arg)
 
 	if (!alias_map || !alias_unmap)
 		return -EOPNOTSUPP;
-	if (arg->rounds > NODM_ALIAS_MAX)
+	if (arg->rounds > NDM_ALIAS_MAX)
 		return -EINVAL;
 
 	file = fget(arg->fd);
@@ -948,7 +948,7 @@ static long do_alias(struct session *s, struct nodm_alias *arg)
 	return ret;
 }
 
-/* NODM_IOC_LOCAL */
+/* NDM_IOC_LOCAL */
 
 #ifdef CONFIG_CPU_LOCAL_MAP
 static int (*local_init)(void);
@@ -966,7 +966,7 @@ static pteval_t pte_in_mm(struct mm_struct *mm, unsigned long addr)
 	return pte && level == PG_LEVEL_4K ? pte_val(READ_ONCE(*pte)) : 0;
 }
 
-static long do_local(struct nodm_local *arg)
+static long do_local(struct ndm_local *arg)
 {
 	struct cpu_local_map map;
 	struct mm_struct *mm;
@@ -1002,14 +1002,14 @@ static long do_local(struct nodm_local *arg)
 
 	arg->state = 0;
 	if ((pte & _PAGE_PRESENT) && pte_pfn(__pte(pte)) == page_to_pfn(page))
-		arg->state |= NODM_LOCAL_MAPPED;
+		arg->state |= NDM_LOCAL_MAPPED;
 	if (pte & _PAGE_GLOBAL)
-		arg->state |= NODM_LOCAL_GLOBAL;
+		arg->state |= NDM_LOCAL_GLOBAL;
 	if (pte_in_mm(mm, arg->addr))
-		arg->state |= NODM_LOCAL_LEFT;
+		arg->state |= NDM_LOCAL_LEFT;
 	/* This CPU flushes when it loads the mm the next time. */
 	if (atomic64_read(&mm->context.tlb_gen) != tlb_gen)
-		arg->state |= NODM_LOCAL_FLUSHED;
+		arg->state |= NDM_LOCAL_FLUSHED;
 	preempt_enable();
 
 	folio_unlock(folio);
@@ -1017,13 +1017,13 @@ static long do_local(struct nodm_local *arg)
 	return 0;
 }
 #else
-static long do_local(struct nodm_local *arg)
+static long do_local(struct ndm_local *arg)
 {
 	return -EOPNOTSUPP;
 }
 #endif
 
-/* NODM_IOC_REMOVALS */
+/* NDM_IOC_REMOVALS */
 
 static atomic64_t removals_failed, removals_split;
 static struct session *removals_session;
@@ -1077,7 +1077,7 @@ static void removals_stop(struct session *s)
 	s->counts_removals = false;
 }
 
-static long do_removals(struct session *s, struct nodm_removals *arg)
+static long do_removals(struct session *s, struct ndm_removals *arg)
 {
 	int err;
 
@@ -1108,9 +1108,9 @@ static long do_removals(struct session *s, struct nodm_removals *arg)
 	return removals_probe.nmissed ? -EOVERFLOW : 0;
 }
 
-/* NODM_IOC_CLEAR_MCE */
+/* NDM_IOC_CLEAR_MCE */
 
-static long do_clear_mce(const struct nodm_clear_mce *arg)
+static long do_clear_mce(const struct ndm_clear_mce *arg)
 {
 	if (!pfn_valid(arg->pfn) || arg->pfn >= end_pfn())
 		return -EINVAL;
@@ -1184,21 +1184,21 @@ static long probe_ioctl(struct file *file, unsigned int cmd, unsigned long data)
 	struct session *s = file->private_data;
 	void __user *user = (void __user *)data;
 	union {
-		struct nodm_check check;
-		struct nodm_map map;
-		struct nodm_scan scan;
-		struct nodm_watch watch;
-		struct nodm_watched watched;
-		struct nodm_arm arm;
-		struct nodm_hold hold;
-		struct nodm_gup gup;
-		struct nodm_flushes flushes;
-		struct nodm_own own;
-		struct nodm_soft_offline soft_offline;
-		struct nodm_alias alias;
-		struct nodm_local local;
-		struct nodm_removals removals;
-		struct nodm_clear_mce clear_mce;
+		struct ndm_check check;
+		struct ndm_map map;
+		struct ndm_scan scan;
+		struct ndm_watch watch;
+		struct ndm_watched watched;
+		struct ndm_arm arm;
+		struct ndm_hold hold;
+		struct ndm_gup gup;
+		struct ndm_flushes flushes;
+		struct ndm_own own;
+		struct ndm_soft_offline soft_offline;
+		struct ndm_alias alias;
+		struct ndm_local local;
+		struct ndm_removals removals;
+		struct ndm_clear_mce clear_mce;
 	} arg;
 	long ret = 0;
 
@@ -1210,52 +1210,52 @@ static long probe_ioctl(struct file *file, unsigned int cmd, unsigned long data)
 
 	mutex_lock(&s->lock);
 	switch (cmd) {
-	case NODM_IOC_CHECK:
+	case NDM_IOC_CHECK:
 		ret = do_check(&arg.check);
 		break;
-	case NODM_IOC_MAP:
+	case NDM_IOC_MAP:
 		ret = do_map(&arg.map);
 		break;
-	case NODM_IOC_SCAN:
+	case NDM_IOC_SCAN:
 		ret = do_scan(&arg.scan);
 		break;
-	case NODM_IOC_WATCH:
+	case NDM_IOC_WATCH:
 		ret = do_watch(s, &arg.watch);
 		break;
-	case NODM_IOC_ARM:
+	case NDM_IOC_ARM:
 		ret = do_arm(s, &arg.arm);
 		break;
-	case NODM_IOC_STOP:
+	case NDM_IOC_STOP:
 		ret = do_stop(s, &arg.watched);
 		break;
-	case NODM_IOC_HOLD:
+	case NDM_IOC_HOLD:
 		ret = do_hold(s, &arg.hold);
 		break;
-	case NODM_IOC_PUT:
+	case NDM_IOC_PUT:
 		do_put(s);
 		break;
-	case NODM_IOC_GUP:
+	case NDM_IOC_GUP:
 		ret = do_gup(&arg.gup);
 		break;
-	case NODM_IOC_FLUSHES:
+	case NDM_IOC_FLUSHES:
 		do_flushes(&arg.flushes);
 		break;
-	case NODM_IOC_OWN:
+	case NDM_IOC_OWN:
 		ret = do_own(s, &arg.own);
 		break;
-	case NODM_IOC_SOFT_OFFLINE:
+	case NDM_IOC_SOFT_OFFLINE:
 		ret = do_soft_offline(&arg.soft_offline);
 		break;
-	case NODM_IOC_ALIAS:
+	case NDM_IOC_ALIAS:
 		ret = do_alias(s, &arg.alias);
 		break;
-	case NODM_IOC_LOCAL:
+	case NDM_IOC_LOCAL:
 		ret = do_local(&arg.local);
 		break;
-	case NODM_IOC_REMOVALS:
+	case NDM_IOC_REMOVALS:
 		ret = do_removals(s, &arg.removals);
 		break;
-	case NODM_IOC_CLEAR_MCE:
+	case NDM_IOC_CLEAR_MCE:
 		ret = do_clear_mce(&arg.clear_mce);
 		break;
 	default:
@@ -1279,7 +1279,7 @@ static const struct file_operations probe_fops = {
 
 static struct miscdevice probe_device = {
 	.minor	= MISC_DYNAMIC_MINOR,
-	.name	= "nodm_probe",
+	.name	= "ndm_probe",
 	.fops	= &probe_fops,
 	.mode	= 0600,
 };
@@ -1292,7 +1292,7 @@ static int __init probe_init(void)
 	for (i = 0; i < ARRAY_SIZE(probes); i++) {
 		err = register_kprobe(&probes[i]);
 		if (err)
-			pr_notice("nodm_probe: %s can't be counted: %d\n",
+			pr_notice("ndm_probe: %s can't be counted: %d\n",
 				  probes[i].symbol_name, err);
 		else
 			probed |= 1u << i;

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "kselftest_harness.h"
-#include "nodm_guest.h"
+#include "ndm_guest.h"
 
 #undef TEST_TIMEOUT_DEFAULT
 #define TEST_TIMEOUT_DEFAULT	300
@@ -23,44 +23,44 @@
 TEST(probe_sees_tables_and_tlbs)
 {
 	__u64 pfns[16], first;
-	struct nodm_watched seen;
-	struct nodm_check res;
+	struct ndm_watched seen;
+	struct ndm_check res;
 	__u8 marks[16];
 	int probe, i;
 
-	nodm_pin_here();
-	probe = nodm_probe_open();
-	ASSERT_EQ(nodm_own(probe, NODM_OWN_ALLOC, &first), 0);
+	ndm_pin_here();
+	probe = ndm_probe_open();
+	ASSERT_EQ(ndm_own(probe, NDM_OWN_ALLOC, &first), 0);
 	for (i = 0; i < 16; i++) {
 		pfns[i] = first + 16 * i + i;
 		marks[i] = 1;
 	}
 
-	nodm_check_pfns(probe, pfns, 16, NULL, 0, &res);
+	ndm_check_pfns(probe, pfns, 16, NULL, 0, &res);
 	EXPECT_EQ(res.mapped, 16);
 	EXPECT_EQ(res.readable, 16);
 	EXPECT_EQ(res.nonzero, 0);
 
-	nodm_watch(probe, nodm_other_cpu(), pfns, 16, 0, 0);
-	ASSERT_EQ(nodm_own(probe, NODM_OWN_REMOVE, NULL), 0);
-	nodm_arm(probe, marks, 16);
-	nodm_watch_stop(probe, &seen);
-	nodm_check_pfns(probe, pfns, 16, NULL, 0, &res);
+	ndm_watch(probe, ndm_other_cpu(), pfns, 16, 0, 0);
+	ASSERT_EQ(ndm_own(probe, NDM_OWN_REMOVE, NULL), 0);
+	ndm_arm(probe, marks, 16);
+	ndm_watch_stop(probe, &seen);
+	ndm_check_pfns(probe, pfns, 16, NULL, 0, &res);
 	EXPECT_EQ(res.mapped, 0);
 	EXPECT_GT(seen.stale, 0)
 		TH_LOG("a TLB entry that was not flushed went unnoticed");
 
-	ASSERT_EQ(nodm_own(probe, NODM_OWN_FLUSH, NULL), 0);
-	nodm_watch(probe, nodm_other_cpu(), pfns, 16, 0, 0);
-	nodm_arm(probe, marks, 16);
-	nodm_watch_stop(probe, &seen);
+	ASSERT_EQ(ndm_own(probe, NDM_OWN_FLUSH, NULL), 0);
+	ndm_watch(probe, ndm_other_cpu(), pfns, 16, 0, 0);
+	ndm_arm(probe, marks, 16);
+	ndm_watch_stop(probe, &seen);
 	EXPECT_EQ(seen.stale, 0);
 	EXPECT_GT(seen.faults, 0);
-	nodm_check_pfns(probe, pfns, 16, NULL, 0, &res);
+	ndm_check_pfns(probe, pfns, 16, NULL, 0, &res);
 	EXPECT_EQ(res.readable, 0);
 
-	ASSERT_EQ(nodm_own(probe, NODM_OWN_FREE, NULL), 0);
-	nodm_check_pfns(probe, pfns, 16, NULL, 0, &res);
+	ASSERT_EQ(ndm_own(probe, NDM_OWN_FREE, NULL), 0);
+	ndm_check_pfns(probe, pfns, 16, NULL, 0, &res);
 	EXPECT_EQ(res.mapped, 16);
 	close(probe);
 }
@@ -68,27 +68,27 @@ TEST(probe_sees_tables_and_tlbs)
 /* ... and does the search find a secret, in ordinary memory? */
 TEST(probe_finds_a_secret)
 {
-	uint64_t seed = nodm_seed();
-	struct nodm_scan scan;
+	uint64_t seed = ndm_seed();
+	struct ndm_scan scan;
 	int probe, i;
 	char *mem;
 
-	probe = nodm_probe_open();
-	EXPECT_EQ(nodm_scan(probe, seed, &scan), 0);
+	probe = ndm_probe_open();
+	EXPECT_EQ(ndm_scan(probe, seed, &scan), 0);
 	EXPECT_GT(scan.scanned, 0);
 
-	mem = aligned_alloc(NODM_PAGE, 4 * NODM_PAGE);
-	nodm_secret_write(mem, 4 * NODM_PAGE, seed);
-	EXPECT_EQ(nodm_scan(probe, seed, NULL), 4);
+	mem = aligned_alloc(NDM_PAGE, 4 * NDM_PAGE);
+	ndm_secret_write(mem, 4 * NDM_PAGE, seed);
+	EXPECT_EQ(ndm_scan(probe, seed, NULL), 4);
 
 	/* A torn one is none, a single one is, wherever it lies. */
-	memset(mem, 0, 4 * NODM_PAGE);
-	nodm_secret_write(mem + 2048, 56, seed);
-	EXPECT_EQ(nodm_scan(probe, seed, NULL), 0);
+	memset(mem, 0, 4 * NDM_PAGE);
+	ndm_secret_write(mem + 2048, 56, seed);
+	EXPECT_EQ(ndm_scan(probe, seed, NULL), 0);
 	for (i = 0; i < 4; i++)
-		nodm_secret_write(mem + i * (NODM_PAGE + 24), 64, seed);
-	EXPECT_EQ(nodm_scan(probe, seed, NULL), 4);
-	memset(mem, 0, 4 * NODM_PAGE);
+		ndm_secret_write(mem + i * (NDM_PAGE + 24), 64, seed);
+	EXPECT_EQ(ndm_scan(probe, seed, NULL), 4);
+	memset(mem, 0, 4 * NDM_PAGE);
 	close(probe);
 }
 
@@ -102,53 +102,53 @@ TEST(probe_finds_a_secret)
 		uint64_t missing;					\
 	};								\
 	FIXTURE_VARIANT(name) {						\
-		struct nodm_kind kind;					\
+		struct ndm_kind kind;					\
 	};								\
 	FIXTURE_SETUP(name)						\
 	{								\
-		nodm_pin_here();					\
-		self->probe = nodm_probe_open();			\
-		self->missing = nodm_missing(self->probe);		\
+		ndm_pin_here();					\
+		self->probe = ndm_probe_open();			\
+		self->missing = ndm_missing(self->probe);		\
 	}								\
 	/* Whatever a test did, its pages are back with its files gone. */ \
 	FIXTURE_TEARDOWN(name)						\
 	{								\
-		EXPECT_EQ(nodm_wait_missing(self->probe, self->missing), 0); \
+		EXPECT_EQ(ndm_wait_missing(self->probe, self->missing), 0); \
 		close(self->probe);					\
 	}
 
 #define KIND(fixture, name, init)					\
 	FIXTURE_VARIANT_ADD(fixture, name) { .kind = init }
 
-#define PROTECTED_MMAP	NODM_GMEM(KVM_X86_SW_PROTECTED_VM, GUEST_MEMFD_FLAG_MMAP)
+#define PROTECTED_MMAP	NDM_GMEM(KVM_X86_SW_PROTECTED_VM, GUEST_MEMFD_FLAG_MMAP)
 
 PRESENCE_FIXTURE(any);
-KIND(any, secretmem, NODM_SECRETMEM);
-KIND(any, plain, NODM_GMEM(KVM_X86_DEFAULT_VM, 0));
-KIND(any, mmap, NODM_GMEM(KVM_X86_DEFAULT_VM, GUEST_MEMFD_FLAG_MMAP));
-KIND(any, shared, NODM_GMEM(KVM_X86_DEFAULT_VM, GUEST_MEMFD_FLAG_INIT_SHARED));
-KIND(any, mmap_shared, NODM_MMAP_SHARED);
-KIND(any, protected, NODM_PROTECTED);
+KIND(any, secretmem, NDM_SECRETMEM);
+KIND(any, plain, NDM_GMEM(KVM_X86_DEFAULT_VM, 0));
+KIND(any, mmap, NDM_GMEM(KVM_X86_DEFAULT_VM, GUEST_MEMFD_FLAG_MMAP));
+KIND(any, shared, NDM_GMEM(KVM_X86_DEFAULT_VM, GUEST_MEMFD_FLAG_INIT_SHARED));
+KIND(any, mmap_shared, NDM_MMAP_SHARED);
+KIND(any, protected, NDM_PROTECTED);
 KIND(any, protected_mmap, PROTECTED_MMAP);
 
 PRESENCE_FIXTURE(mapped);
-KIND(mapped, secretmem, NODM_SECRETMEM);
-KIND(mapped, mmap_shared, NODM_MMAP_SHARED);
+KIND(mapped, secretmem, NDM_SECRETMEM);
+KIND(mapped, mmap_shared, NDM_MMAP_SHARED);
 
 PRESENCE_FIXTURE(guest);
-KIND(guest, mmap_shared, NODM_MMAP_SHARED);
-KIND(guest, protected, NODM_PROTECTED);
+KIND(guest, mmap_shared, NDM_MMAP_SHARED);
+KIND(guest, protected, NDM_PROTECTED);
 KIND(guest, protected_mmap, PROTECTED_MMAP);
 
 /* The kernel ages what userspace maps, and asks KVM along the way. */
 PRESENCE_FIXTURE(aged);
-KIND(aged, mmap_shared, NODM_MMAP_SHARED);
+KIND(aged, mmap_shared, NDM_MMAP_SHARED);
 
 #define expect_gone(probe, fd, index, count)				\
 do {									\
-	struct nodm_check __res;					\
+	struct ndm_check __res;					\
 									\
-	nodm_check_file(probe, fd, index, count, NULL, NULL, &__res);	\
+	ndm_check_file(probe, fd, index, count, NULL, NULL, &__res);	\
 	EXPECT_EQ(__res.present, count);				\
 	EXPECT_EQ(__res.mapped, 0);					\
 	EXPECT_EQ(__res.readable, 0);					\
@@ -157,14 +157,14 @@ do {									\
 /* All at once.  An odd number of pages exercises blocks that are used in part. */
 TEST_F(any, populate)
 {
-	const size_t size = MIB(4) + 5 * NODM_PAGE;
-	struct nodm_file f;
+	const size_t size = MIB(4) + 5 * NDM_PAGE;
+	struct ndm_file f;
 
-	ASSERT_EQ(nodm_open(&f, &variant->kind, size), 0);
-	ASSERT_EQ(nodm_populate(&f), 0);
-	expect_gone(self->probe, f.fd, 0, size / NODM_PAGE);
-	EXPECT_GE(nodm_missing(self->probe), self->missing + size / NODM_PAGE);
-	nodm_close(&f);
+	ASSERT_EQ(ndm_open(&f, &variant->kind, size), 0);
+	ASSERT_EQ(ndm_populate(&f), 0);
+	expect_gone(self->probe, f.fd, 0, size / NDM_PAGE);
+	EXPECT_GE(ndm_missing(self->probe), self->missing + size / NDM_PAGE);
+	ndm_close(&f);
 }
 
 /*
@@ -175,22 +175,22 @@ TEST_F(any, after_vmalloc)
 {
 	enum { PAGES = 2 * 512, WANTED = 4, ROUNDS = 40 };
 	unsigned int round, used = 0, seen;
-	struct nodm_alias before, after;
-	struct nodm_check res;
+	struct ndm_alias before, after;
+	struct ndm_check res;
 	__u64 pfns[PAGES], pfn;
-	struct nodm_file f;
+	struct ndm_file f;
 	size_t i;
 
 	for (round = 0; round < ROUNDS && used < WANTED; round++) {
-		ASSERT_EQ(nodm_open(&f, &variant->kind, PAGES * NODM_PAGE), 0);
-		ASSERT_EQ(nodm_own(self->probe, NODM_OWN_ALLOC, &pfn), 0);
-		ASSERT_EQ(nodm_own(self->probe, NODM_OWN_ALIAS, NULL), 0);
-		ASSERT_EQ(nodm_alias(self->probe, f.fd, 0, 0, &before), 0);
-		ASSERT_EQ(nodm_own(self->probe, NODM_OWN_FREE, NULL), 0);
+		ASSERT_EQ(ndm_open(&f, &variant->kind, PAGES * NDM_PAGE), 0);
+		ASSERT_EQ(ndm_own(self->probe, NDM_OWN_ALLOC, &pfn), 0);
+		ASSERT_EQ(ndm_own(self->probe, NDM_OWN_ALIAS, NULL), 0);
+		ASSERT_EQ(ndm_alias(self->probe, f.fd, 0, 0, &before), 0);
+		ASSERT_EQ(ndm_own(self->probe, NDM_OWN_FREE, NULL), 0);
 
-		ASSERT_EQ(nodm_populate(&f), 0);
-		ASSERT_EQ(nodm_alias(self->probe, f.fd, 0, 0, &after), 0);
-		nodm_check_file(self->probe, f.fd, 0, PAGES, pfns, NULL, &res);
+		ASSERT_EQ(ndm_populate(&f), 0);
+		ASSERT_EQ(ndm_alias(self->probe, f.fd, 0, 0, &after), 0);
+		ndm_check_file(self->probe, f.fd, 0, PAGES, pfns, NULL, &res);
 		for (i = 0, seen = 0; i < PAGES; i++)
 			seen += pfns[i] == pfn;
 		/* Others purge now and then, which leaves nothing to be seen. */
@@ -199,7 +199,7 @@ TEST_F(any, after_vmalloc)
 			EXPECT_EQ(after.stale, 0);
 			EXPECT_EQ(after.own_flushed, 1);
 		}
-		nodm_close(&f);
+		ndm_close(&f);
 	}
 	EXPECT_EQ(used, WANTED)
 		TH_LOG("the file rarely got the block, or no TLB knew it");
@@ -210,56 +210,56 @@ TEST_F(mapped, user_fault)
 {
 	const size_t pages = 512 + 7;
 	size_t i, index, nonzero = 0, mapped = 0;
-	struct nodm_check res;
-	struct nodm_file f;
+	struct ndm_check res;
+	struct ndm_file f;
 
-	ASSERT_EQ(nodm_open(&f, &variant->kind, pages * NODM_PAGE), 0);
-	nodm_dirty_memory(MIB(64));
+	ASSERT_EQ(ndm_open(&f, &variant->kind, pages * NDM_PAGE), 0);
+	ndm_dirty_memory(MIB(64));
 
 	for (i = 0; i < pages; i++) {
 		index = i * 101 % pages;
-		nonzero += nodm_nonzero(f.map + index * NODM_PAGE, NODM_PAGE);
-		nodm_check_file(self->probe, f.fd, index, 1, NULL, NULL, &res);
+		nonzero += ndm_nonzero(f.map + index * NDM_PAGE, NDM_PAGE);
+		ndm_check_file(self->probe, f.fd, index, 1, NULL, NULL, &res);
 		mapped += res.mapped + res.readable;
 	}
 	EXPECT_EQ(nonzero, 0);
 	EXPECT_EQ(mapped, 0);
 	expect_gone(self->probe, f.fd, 0, pages);
-	nodm_close(&f);
+	ndm_close(&f);
 }
 
 /* As a guest faults them in, and with the guest's secret in them. */
 TEST_F(guest, guest_fault)
 {
-	const size_t size = MIB(2) + 3 * NODM_PAGE;
-	struct nodm_check res;
-	struct nodm_guest g;
+	const size_t size = MIB(2) + 3 * NDM_PAGE;
+	struct ndm_check res;
+	struct ndm_guest g;
 
-	nodm_dirty_memory(MIB(64));
-	ASSERT_EQ(nodm_guest_open(&g, &variant->kind, size), 0);
+	ndm_dirty_memory(MIB(64));
+	ASSERT_EQ(ndm_guest_open(&g, &variant->kind, size), 0);
 
 	/* Part of it was there before the guest came. */
-	ASSERT_EQ(fallocate(g.file.fd, FALLOC_FL_KEEP_SIZE, NODM_BLOCK / 2,
-			    16 * NODM_PAGE), 0);
-	EXPECT_EQ(nodm_guest_run(&g, NODM_GUEST_ZERO, 0, size), 0);
-	expect_gone(self->probe, g.file.fd, 0, size / NODM_PAGE);
+	ASSERT_EQ(fallocate(g.file.fd, FALLOC_FL_KEEP_SIZE, NDM_BLOCK / 2,
+			    16 * NDM_PAGE), 0);
+	EXPECT_EQ(ndm_guest_run(&g, NDM_GUEST_ZERO, 0, size), 0);
+	expect_gone(self->probe, g.file.fd, 0, size / NDM_PAGE);
 
-	EXPECT_EQ(nodm_guest_run(&g, NODM_GUEST_WRITE, 0, size), 0);
-	expect_gone(self->probe, g.file.fd, 0, size / NODM_PAGE);
-	EXPECT_EQ(nodm_scan(self->probe, g.seed, NULL), 0);
-	EXPECT_EQ(nodm_guest_run(&g, NODM_GUEST_VERIFY, 0, size), 0);
+	EXPECT_EQ(ndm_guest_run(&g, NDM_GUEST_WRITE, 0, size), 0);
+	expect_gone(self->probe, g.file.fd, 0, size / NDM_PAGE);
+	EXPECT_EQ(ndm_scan(self->probe, g.seed, NULL), 0);
+	EXPECT_EQ(ndm_guest_run(&g, NDM_GUEST_VERIFY, 0, size), 0);
 	if (g.file.map)
-		EXPECT_EQ(nodm_secret_differs(g.file.map, size, g.seed), 0);
+		EXPECT_EQ(ndm_secret_differs(g.file.map, size, g.seed), 0);
 
 	/* A hole reads as zero, and what comes in its place is gone, too. */
-	ASSERT_EQ(nodm_punch(&g.file, 8 * NODM_PAGE, 16 * NODM_PAGE), 0);
-	nodm_check_file(self->probe, g.file.fd, 8, 16, NULL, NULL, &res);
+	ASSERT_EQ(ndm_punch(&g.file, 8 * NDM_PAGE, 16 * NDM_PAGE), 0);
+	ndm_check_file(self->probe, g.file.fd, 8, 16, NULL, NULL, &res);
 	EXPECT_EQ(res.present, 0);
-	EXPECT_EQ(nodm_guest_run(&g, NODM_GUEST_ZERO, 8 * NODM_PAGE,
-				 16 * NODM_PAGE), 0);
-	expect_gone(self->probe, g.file.fd, 0, size / NODM_PAGE);
-	EXPECT_EQ(nodm_guest_run(&g, NODM_GUEST_VERIFY, 0, 8 * NODM_PAGE), 0);
-	nodm_guest_close(&g);
+	EXPECT_EQ(ndm_guest_run(&g, NDM_GUEST_ZERO, 8 * NDM_PAGE,
+				16 * NDM_PAGE), 0);
+	expect_gone(self->probe, g.file.fd, 0, size / NDM_PAGE);
+	EXPECT_EQ(ndm_guest_run(&g, NDM_GUEST_VERIFY, 0, 8 * NDM_PAGE), 0);
+	ndm_guest_close(&g);
 }
 
 #define PAGE_IDLE	"/sys/kernel/mm/page_idle/bitmap"
@@ -295,9 +295,9 @@ static size_t count_idle(struct __test_metadata *_metadata, int idle,
 TEST_F(aged, page_idle)
 {
 	enum { PAGES = 512 + 3, USED = 200 };
-	const size_t size = PAGES * NODM_PAGE;
-	struct nodm_check res;
-	struct nodm_guest g;
+	const size_t size = PAGES * NDM_PAGE;
+	struct ndm_check res;
+	struct ndm_guest g;
 	__u64 pfns[PAGES];
 	int idle;
 
@@ -305,30 +305,30 @@ TEST_F(aged, page_idle)
 	ASSERT_GE(idle, 0)
 		TH_LOG(PAGE_IDLE ": %s", strerror(errno));
 	/* One page more, to be punched out. */
-	ASSERT_EQ(nodm_guest_open(&g, &variant->kind, size + NODM_PAGE), 0);
-	EXPECT_EQ(nodm_guest_run(&g, NODM_GUEST_WRITE, 0, size + NODM_PAGE), 0);
-	EXPECT_EQ(nodm_secret_differs(g.file.map, size, g.seed), 0);
-	nodm_check_file(self->probe, g.file.fd, 0, PAGES, pfns, NULL, &res);
+	ASSERT_EQ(ndm_guest_open(&g, &variant->kind, size + NDM_PAGE), 0);
+	EXPECT_EQ(ndm_guest_run(&g, NDM_GUEST_WRITE, 0, size + NDM_PAGE), 0);
+	EXPECT_EQ(ndm_secret_differs(g.file.map, size, g.seed), 0);
+	ndm_check_file(self->probe, g.file.fd, 0, PAGES, pfns, NULL, &res);
 	ASSERT_EQ(res.present, PAGES);
 	/* Only pages on an LRU list have an age: have those in batches put there. */
-	ASSERT_EQ(nodm_write_file("/proc/sys/vm/drop_caches", "1\n"), 0);
+	ASSERT_EQ(ndm_write_file("/proc/sys/vm/drop_caches", "1\n"), 0);
 
 	mark_idle(_metadata, idle, pfns, PAGES);
 	expect_gone(self->probe, g.file.fd, 0, PAGES);
 	EXPECT_EQ(count_idle(_metadata, idle, pfns, PAGES), PAGES);
 
 	/* Ageing leaves the guest's TLB as it is, which a hole doesn't. */
-	ASSERT_EQ(nodm_punch(&g.file, size, NODM_PAGE), 0);
-	EXPECT_EQ(nodm_guest_run(&g, NODM_GUEST_TOUCH, 0, USED * NODM_PAGE), 0);
+	ASSERT_EQ(ndm_punch(&g.file, size, NDM_PAGE), 0);
+	EXPECT_EQ(ndm_guest_run(&g, NDM_GUEST_TOUCH, 0, USED * NDM_PAGE), 0);
 	EXPECT_EQ(count_idle(_metadata, idle, pfns, USED), 0);
 	EXPECT_EQ(count_idle(_metadata, idle, pfns + USED, PAGES - USED),
 		  PAGES - USED);
 	expect_gone(self->probe, g.file.fd, 0, PAGES);
 
-	EXPECT_EQ(nodm_scan(self->probe, g.seed, NULL), 0);
-	EXPECT_EQ(nodm_guest_run(&g, NODM_GUEST_VERIFY, 0, size), 0);
-	EXPECT_EQ(nodm_secret_differs(g.file.map, size, g.seed), 0);
-	nodm_guest_close(&g);
+	EXPECT_EQ(ndm_scan(self->probe, g.seed, NULL), 0);
+	EXPECT_EQ(ndm_guest_run(&g, NDM_GUEST_VERIFY, 0, size), 0);
+	EXPECT_EQ(ndm_secret_differs(g.file.map, size, g.seed), 0);
+	ndm_guest_close(&g);
 	close(idle);
 }
 
@@ -340,40 +340,40 @@ TEST_F(aged, page_idle)
 TEST_F(any, stale_tlb)
 {
 	enum { WATCHED = 64, ENOUGH = 16, FILES = 24 };
-	const size_t size = MIB(8), pages = size / NODM_PAGE;
+	const size_t size = MIB(8), pages = size / NDM_PAGE;
 	__u64 watched[WATCHED], *pfns = calloc(pages, sizeof(*pfns));
-	struct nodm_file f, files[FILES];
+	struct ndm_file f, files[FILES];
 	__u8 marks[WATCHED] = {};
-	struct nodm_watched seen;
-	struct nodm_check res;
+	struct ndm_watched seen;
+	struct ndm_check res;
 	int i, n, armed = 0;
 	size_t j;
 
-	ASSERT_EQ(nodm_open(&f, &variant->kind, size), 0);
-	ASSERT_EQ(nodm_populate(&f), 0);
-	nodm_check_file(self->probe, f.fd, 0, pages, pfns, NULL, &res);
-	nodm_close(&f);
-	ASSERT_EQ(nodm_wait_restored(self->probe, pfns, pages), 0);
+	ASSERT_EQ(ndm_open(&f, &variant->kind, size), 0);
+	ASSERT_EQ(ndm_populate(&f), 0);
+	ndm_check_file(self->probe, f.fd, 0, pages, pfns, NULL, &res);
+	ndm_close(&f);
+	ASSERT_EQ(ndm_wait_restored(self->probe, pfns, pages), 0);
 
 	/* Runs of pages, since neighbours don't fight for a place in a TLB. */
 	for (i = 0; i < WATCHED; i++)
 		watched[i] = pfns[i / 16 * (pages / (WATCHED / 16)) + i % 16 + 7];
 
-	nodm_watch(self->probe, nodm_other_cpu(), watched, WATCHED, 0, 0);
+	ndm_watch(self->probe, ndm_other_cpu(), watched, WATCHED, 0, 0);
 	for (n = 0; n < FILES && armed < ENOUGH; n++) {
-		ASSERT_EQ(nodm_open(&files[n], &variant->kind, size), 0);
-		ASSERT_EQ(nodm_populate(&files[n]), 0);
-		nodm_check_file(self->probe, files[n].fd, 0, pages, pfns, NULL,
-				&res);
+		ASSERT_EQ(ndm_open(&files[n], &variant->kind, size), 0);
+		ASSERT_EQ(ndm_populate(&files[n]), 0);
+		ndm_check_file(self->probe, files[n].fd, 0, pages, pfns, NULL,
+			       &res);
 		for (i = 0; i < WATCHED; i++) {
 			for (j = 0; j < pages && !marks[i]; j++)
 				marks[i] = watched[i] == pfns[j];
 		}
 		for (armed = 0, i = 0; i < WATCHED; i++)
 			armed += marks[i];
-		nodm_arm(self->probe, marks, WATCHED);
+		ndm_arm(self->probe, marks, WATCHED);
 	}
-	nodm_watch_stop(self->probe, &seen);
+	ndm_watch_stop(self->probe, &seen);
 
 	EXPECT_GE(armed, 1)
 		TH_LOG("none of the watched pages came back");
@@ -382,13 +382,13 @@ TEST_F(any, stale_tlb)
 		TH_LOG("pfn %#llx was read behind its removal (%d pages armed)",
 		       (unsigned long long)seen.bad_pfn, armed);
 	while (n--)
-		nodm_close(&files[n]);
+		ndm_close(&files[n]);
 	free(pfns);
 }
 
 int main(int argc, char **argv)
 {
-	nodm_require(argv[0], NODM_NEED_PROBE | NODM_NEED_FLAG |
-			      NODM_NEED_TWO_CPUS);
+	ndm_require(argv[0], NDM_NEED_PROBE | NDM_NEED_FLAG |
+			      NDM_NEED_TWO_CPUS);
 	return test_harness_run(argc, argv);
 }

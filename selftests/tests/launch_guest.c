@@ -19,7 +19,7 @@
 #include "processor.h"
 #include "ucall_common.h"
 
-#include "nodm_guest.h"
+#include "ndm_guest.h"
 
 /* Memory slots, in the order in which they lie in the file. */
 enum { CODE, DATA, TABLES, FREE, NR_CLASSES };
@@ -41,7 +41,7 @@ static const char * const phase_names[] = {
 #define GUEST_BASE	MIB(16)
 #define CODE_SIZE	MIB(2)
 #define TABLES_SIZE	MIB(1)
-#define SECRET_SIZE	(256 * NODM_PAGE)
+#define SECRET_SIZE	(256 * NDM_PAGE)
 
 struct class {
 	size_t pages;
@@ -54,13 +54,13 @@ struct run {
 	size_t size;
 	uint64_t seed;
 	struct class classes[NR_CLASSES];
-	struct nodm_look looks[NR_PHASES];
+	struct ndm_look looks[NR_PHASES];
 	uint64_t guest_result;	/* words of the secret that were wrong */
 	size_t not_restored;
 };
 
 static int probe;
-static struct nodm_picture picture;
+static struct ndm_picture picture;
 
 /* The guest: write the secret, then check it over and over until told to end. */
 static uint64_t guest_rounds;
@@ -71,11 +71,11 @@ static void guest_code(uint64_t addr, uint64_t seed)
 	void *secret = (void *)addr;
 	uint64_t differs = 0;
 
-	nodm_secret_write(secret, SECRET_SIZE, seed);
+	ndm_secret_write(secret, SECRET_SIZE, seed);
 	GUEST_SYNC(0);
 
 	while (!READ_ONCE(guest_stop)) {
-		differs += nodm_secret_differs(secret, SECRET_SIZE, seed);
+		differs += ndm_secret_differs(secret, SECRET_SIZE, seed);
 		WRITE_ONCE(guest_rounds, guest_rounds + 1);
 	}
 	GUEST_SYNC(differs);
@@ -110,7 +110,7 @@ static void add_slot(struct kvm_vm *vm, int fd, int slot, size_t offset,
 	void *mem;
 
 	vm_mem_add(vm, VM_MEM_SRC_ANONYMOUS, GUEST_BASE + offset, slot,
-		   size / NODM_PAGE, KVM_MEM_GUEST_MEMFD, fd, offset, 0);
+		   size / NDM_PAGE, KVM_MEM_GUEST_MEMFD, fd, offset, 0);
 	region = memslot2region(vm, slot);
 	mem = mmap(region->host_mem, size, PROT_READ | PROT_WRITE,
 		   MAP_SHARED | MAP_FIXED, fd, offset);
@@ -121,7 +121,7 @@ static struct kvm_vm *create_vm(int *fd, struct run *run,
 				struct kvm_vcpu **vcpu)
 {
 	const size_t data_size = SECRET_SIZE + MIB(1);
-	const struct nodm_kind kind = {
+	const struct ndm_kind kind = {
 		.ordinary = run->ordinary,
 		.flags = GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED,
 	};
@@ -131,7 +131,7 @@ static struct kvm_vm *create_vm(int *fd, struct run *run,
 	int i;
 
 	vm = ____vm_create(VM_SHAPE_DEFAULT);
-	*fd = vm_create_guest_memfd(vm, run->size, nodm_flags(&kind));
+	*fd = vm_create_guest_memfd(vm, run->size, ndm_flags(&kind));
 	TEST_ASSERT(!fallocate(*fd, FALLOC_FL_KEEP_SIZE, 0, run->size),
 		    "fallocate() of guest_memfd failed");
 
@@ -175,9 +175,9 @@ static void classify(struct kvm_vm *vm, size_t pages, uint8_t *class_of)
 
 	for (slot = CODE; slot < NR_CLASSES; slot++) {
 		region = memslot2region(vm, slot);
-		for (i = 0; i < region->region.memory_size / NODM_PAGE; i++) {
-			gfn = region->region.guest_phys_addr / NODM_PAGE + i;
-			class_of[region->region.guest_memfd_offset / NODM_PAGE + i] =
+		for (i = 0; i < region->region.memory_size / NDM_PAGE; i++) {
+			gfn = region->region.guest_phys_addr / NDM_PAGE + i;
+			class_of[region->region.guest_memfd_offset / NDM_PAGE + i] =
 				sparsebit_is_set(region->unused_phy_pages, gfn) ?
 				FREE : slot;
 		}
@@ -187,31 +187,31 @@ static void classify(struct kvm_vm *vm, size_t pages, uint8_t *class_of)
 static void look(struct run *run, int phase, const uint8_t *class_of, int fd,
 		 __u64 *pfns)
 {
-	const size_t pages = run->size / NODM_PAGE;
+	const size_t pages = run->size / NDM_PAGE;
 	__u32 *states = calloc(pages, sizeof(*states));
-	struct nodm_check res;
+	struct ndm_check res;
 	struct class *class;
 	size_t i;
 
-	nodm_look(probe, run->seed, true, &run->looks[phase]);
+	ndm_look(probe, run->seed, true, &run->looks[phase]);
 	if (fd >= 0)
-		nodm_check_file(probe, fd, 0, pages, pfns, states, &res);
+		ndm_check_file(probe, fd, 0, pages, pfns, states, &res);
 	else
-		nodm_check_pfns(probe, pfns, pages, states, run->seed, &res);
+		ndm_check_pfns(probe, pfns, pages, states, run->seed, &res);
 	for (i = 0; i < pages; i++) {
 		class = &run->classes[class_of[i]];
-		class->mapped[phase] += !!(states[i] & NODM_MAPPED);
-		class->readable[phase] += !!(states[i] & NODM_READABLE);
+		class->mapped[phase] += !!(states[i] & NDM_MAPPED);
+		class->readable[phase] += !!(states[i] & NDM_READABLE);
 	}
 	free(states);
 }
 
 static void launch(struct run *run)
 {
-	const size_t pages = run->size / NODM_PAGE;
+	const size_t pages = run->size / NDM_PAGE;
 	uint8_t *class_of = calloc(pages, 1);
 	__u64 *pfns = calloc(pages, sizeof(*pfns));
-	struct nodm_look *before = &run->looks[BEFORE];
+	struct ndm_look *before = &run->looks[BEFORE];
 	struct kvm_vcpu *vcpu;
 	struct class *class;
 	pthread_t thread;
@@ -220,9 +220,9 @@ static void launch(struct run *run)
 	size_t i;
 	int fd;
 
-	run->seed = nodm_seed();
-	nodm_picture(probe, &picture);
-	nodm_look(probe, run->seed, false, before);
+	run->seed = ndm_seed();
+	ndm_picture(probe, &picture);
+	ndm_look(probe, run->seed, false, before);
 	before->flushes = -1;
 
 	vm = create_vm(&fd, run, &vcpu);
@@ -233,15 +233,15 @@ static void launch(struct run *run)
 	for (i = 0; i < pages; i++) {
 		class = &run->classes[class_of[i]];
 		class->pages++;
-		class->mapped[BEFORE] += nodm_was_present(&picture, pfns[i]);
-		class->readable[BEFORE] += nodm_was_present(&picture, pfns[i]);
+		class->mapped[BEFORE] += ndm_was_present(&picture, pfns[i]);
+		class->readable[BEFORE] += ndm_was_present(&picture, pfns[i]);
 	}
-	nodm_picture_free(&picture);
+	ndm_picture_free(&picture);
 
 	run_to_sync(vcpu);
 	pthread_create(&thread, NULL, vcpu_thread, vcpu);
-	TEST_ASSERT(nodm_wait((sync_global_from_guest(vm, guest_rounds),
-			       guest_rounds)), "The guest makes no progress");
+	TEST_ASSERT(ndm_wait((sync_global_from_guest(vm, guest_rounds),
+			      guest_rounds)), "The guest makes no progress");
 	look(run, RUNNING, class_of, fd, pfns);
 	guest_stop = 1;
 	sync_global_to_guest(vm, guest_stop);
@@ -250,8 +250,8 @@ static void launch(struct run *run)
 
 	close(fd);
 	kvm_vm_free(vm);
-	run->not_restored = nodm_wait_restored(probe, pfns, pages);
-	nodm_wait_missing(probe, before->missing);
+	run->not_restored = ndm_wait_restored(probe, pfns, pages);
+	ndm_wait_missing(probe, before->missing);
 	look(run, AFTER, class_of, -1, pfns);
 	free(class_of);
 	free(pfns);
@@ -289,7 +289,7 @@ static void print_run(const struct run *run)
 		printf("\n");
 	}
 
-	nodm_print_looks(run->looks, sizeof(*run->looks), phase_names, NR_PHASES);
+	ndm_print_looks(run->looks, sizeof(*run->looks), phase_names, NR_PHASES);
 }
 
 static void judge(const struct run *run)
@@ -298,56 +298,56 @@ static void judge(const struct run *run)
 	int i, j;
 
 	if (run->guest_result)
-		nodm_fail("the guest found %llu words of its memory changed",
-			  (unsigned long long)run->guest_result);
+		ndm_fail("the guest found %llu words of its memory changed",
+			 (unsigned long long)run->guest_result);
 	for (i = 0; i < NR_CLASSES; i++) {
 		class = &run->classes[i];
 		if (!class->pages)
-			nodm_fail("no pages of class %s", class_names[i]);
+			ndm_fail("no pages of class %s", class_names[i]);
 		if (class->mapped[BEFORE] != class->pages)
-			nodm_fail("%s: not in the direct map from the start",
-				  class_names[i]);
+			ndm_fail("%s: not in the direct map from the start",
+				 class_names[i]);
 		for (j = LOADED; j <= RUNNING; j++) {
 			if (class->mapped[j] || class->readable[j])
-				nodm_fail("%s, %s: %zu pages have an entry, %zu can be read",
-					  class_names[i], phase_names[j],
-					  class->mapped[j], class->readable[j]);
+				ndm_fail("%s, %s: %zu pages have an entry, %zu can be read",
+					 class_names[i], phase_names[j],
+					 class->mapped[j], class->readable[j]);
 		}
 		if (class->mapped[AFTER] != class->pages)
-			nodm_fail("%s: %zu pages did not return to the direct map",
-				  class_names[i], class->pages - class->mapped[AFTER]);
+			ndm_fail("%s: %zu pages did not return to the direct map",
+				 class_names[i], class->pages - class->mapped[AFTER]);
 	}
 	for (i = LOADED; i < NR_PHASES; i++) {
 		if (run->looks[i].found)
-			nodm_fail("%s: the guest's secret is in the direct map",
-				  phase_names[i]);
+			ndm_fail("%s: the guest's secret is in the direct map",
+				 phase_names[i]);
 	}
-	nodm_judge(&run->looks[BEFORE], &run->looks[AFTER], 0);
+	ndm_judge(&run->looks[BEFORE], &run->looks[AFTER], 0);
 }
 
 /* Memory that the host can't map, and only the guest itself ever writes to. */
 static void private_memory(size_t size)
 {
-	const struct nodm_kind kind = NODM_PROTECTED;
-	const size_t pages = size / NODM_PAGE;
+	const struct ndm_kind kind = NDM_PROTECTED;
+	const size_t pages = size / NDM_PAGE;
 	__u64 *pfns = calloc(pages, sizeof(*pfns));
-	struct nodm_check during, after;
+	struct ndm_check during, after;
 	uint64_t found, found_after;
-	struct nodm_guest g;
+	struct ndm_guest g;
 
-	TEST_ASSERT(!nodm_guest_open(&g, &kind, size),
+	TEST_ASSERT(!ndm_guest_open(&g, &kind, size),
 		    "No private guest_memfd");
-	TEST_ASSERT(!nodm_guest_run(&g, NODM_GUEST_ZERO, 0, size),
+	TEST_ASSERT(!ndm_guest_run(&g, NDM_GUEST_ZERO, 0, size),
 		    "Private memory is not zero at first sight");
-	nodm_guest_run(&g, NODM_GUEST_WRITE, 0, size);
-	nodm_check_file(probe, g.file.fd, 0, pages, pfns, NULL, &during);
-	found = nodm_scan(probe, g.seed, NULL);
-	if (nodm_guest_run(&g, NODM_GUEST_VERIFY, 0, size))
-		nodm_fail("private memory changed");
-	nodm_guest_close(&g);
-	nodm_wait_restored(probe, pfns, pages);
-	nodm_check_pfns(probe, pfns, pages, NULL, g.seed, &after);
-	found_after = nodm_scan(probe, g.seed, NULL);
+	ndm_guest_run(&g, NDM_GUEST_WRITE, 0, size);
+	ndm_check_file(probe, g.file.fd, 0, pages, pfns, NULL, &during);
+	found = ndm_scan(probe, g.seed, NULL);
+	if (ndm_guest_run(&g, NDM_GUEST_VERIFY, 0, size))
+		ndm_fail("private memory changed");
+	ndm_guest_close(&g);
+	ndm_wait_restored(probe, pfns, pages);
+	ndm_check_pfns(probe, pfns, pages, NULL, g.seed, &after);
+	found_after = ndm_scan(probe, g.seed, NULL);
 
 	printf("\nPrivate memory of a software-protected VM, populated by its guest\n");
 	printf("  pages %zu; running: in the direct map %llu, secret found in %llu; after: in the direct map %llu, secret found in %llu\n",
@@ -356,9 +356,9 @@ static void private_memory(size_t size)
 	       (unsigned long long)found_after);
 	if (during.present != pages || during.mapped || during.readable ||
 	    found)
-		nodm_fail("private memory is in the direct map");
+		ndm_fail("private memory is in the direct map");
 	if (after.mapped != pages || found_after)
-		nodm_fail("private memory did not return zeroed");
+		ndm_fail("private memory did not return zeroed");
 	free(pfns);
 }
 
@@ -370,7 +370,7 @@ static void usage(const char *self)
 	       "for that memory.\n"
 	       "\n"
 	       "Exit codes: 0 all is as it must be, 1 something is wrong or can't be tested here,\n"
-	       "%d bad usage.\n", self, NODM_BAD_USAGE);
+	       "%d bad usage.\n", self, NDM_BAD_USAGE);
 }
 
 int main(int argc, char **argv)
@@ -388,26 +388,26 @@ int main(int argc, char **argv)
 	while ((opt = getopt_long(argc, argv, "h", options, NULL)) != -1) {
 		switch (opt) {
 		case 's':
-			size = nodm_number("size", optarg, 8, 1024);
+			size = ndm_number("size", optarg, 8, 1024);
 			break;
 		case 'h':
 			usage(argv[0]);
 			return 0;
 		default:
-			return NODM_BAD_USAGE;
+			return NDM_BAD_USAGE;
 		}
 	}
 	if (optind < argc) {
 		fprintf(stderr, "%s: unknown argument \"%s\" (try --help)\n",
 			argv[0], argv[optind]);
-		return NODM_BAD_USAGE;
+		return NDM_BAD_USAGE;
 	}
 
-	nodm_is_no_test = true;
-	nodm_require(argv[0], NODM_NEED_PROBE | NODM_NEED_FLAG);
+	ndm_is_no_test = true;
+	ndm_require(argv[0], NDM_NEED_PROBE | NDM_NEED_FLAG);
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	probe = nodm_probe_open();
-	nodm_compact();
+	probe = ndm_probe_open();
+	ndm_compact();
 
 	comparison.size = MIB(size);
 	launch(&comparison);
@@ -418,7 +418,7 @@ int main(int argc, char **argv)
 	uname(&host);
 	printf("Host: Linux %s, %ld CPUs, %llu MiB\n", host.release,
 	       sysconf(_SC_NPROCESSORS_ONLN),
-	       (unsigned long long)nodm_meminfo_kb("MemTotal") / 1024);
+	       (unsigned long long)ndm_meminfo_kb("MemTotal") / 1024);
 	printf("Guest: %zu MiB, 1 vCPU, all of its memory in one guest_memfd\n\n",
 	       size);
 	printf("Without the flag, for comparison\n");
@@ -427,8 +427,8 @@ int main(int argc, char **argv)
 	       (unsigned long long)comparison.looks[RUNNING].found,
 	       (unsigned long long)comparison.looks[AFTER].found);
 	if (mapped != total || comparison.looks[RUNNING].found <
-			       (int64_t)(SECRET_SIZE / NODM_PAGE))
-		nodm_fail("the probe doesn't see what is there: nothing below counts");
+			       (int64_t)(SECRET_SIZE / NDM_PAGE))
+		ndm_fail("the probe doesn't see what is there: nothing below counts");
 
 	printf("With GUEST_MEMFD_FLAG_NO_DIRECT_MAP\n");
 	run.size = MIB(size);
@@ -440,8 +440,8 @@ int main(int argc, char **argv)
 
 	printf("\n\"no\" is: no entry in the page tables, and a read fails on each of %ld CPUs.\n",
 	       sysconf(_SC_NPROCESSORS_ONLN));
-	if (nodm_failures) {
-		printf("VERDICT: FAILED, %u wrong\n", nodm_failures);
+	if (ndm_failures) {
+		printf("VERDICT: FAILED, %u wrong\n", ndm_failures);
 		return 1;
 	}
 	printf("VERDICT: OK. The guest ran, and the host's direct map had none of its memory.\n");

@@ -22,7 +22,7 @@
 #include <sys/utsname.h>
 #include <sys/wait.h>
 
-#include "nodm.h"
+#include "ndm.h"
 
 enum { BEFORE, LOADED, RUNNING, CONVERTING, SECRET, AFTER, NR_PHASES };
 
@@ -31,11 +31,11 @@ static const char * const phase_names[] = {
 };
 
 /* Lines of the guest: what is looked at when one of them has come. */
-#define LINE_RUNNING	"nodm: processes "	/* memory test follows */
-#define LINE_CONVERTING	"nodm: memory "
-#define LINE_TESTED	"nodm: memory ok: "
-#define LINE_SECRET	"nodm: secret written: "
-#define LINE_LIVES	"nodm: guest lives"
+#define LINE_RUNNING	"ndm: processes "	/* memory test follows */
+#define LINE_CONVERTING	"ndm: memory "
+#define LINE_TESTED	"ndm: memory ok: "
+#define LINE_SECRET	"ndm: secret written: "
+#define LINE_LIVES	"ndm: guest lives"
 
 /* Each of them must have said ok. */
 static const char * const proofs[] = {
@@ -58,7 +58,7 @@ struct phase {
 	uint64_t readable;	/* by at least one CPU */
 	int64_t kcore;		/* pages with the secret there; -1: not looked at */
 	uint64_t aliases;	/* other mappings, which the kernel uses for kvm-clock */
-	struct nodm_look look;
+	struct ndm_look look;
 };
 
 struct run {
@@ -80,7 +80,7 @@ static bool verbose, whole_kcore;
 static char last_lines[LAST_LINES][160];
 static unsigned int nr_lines;
 static int probe;
-static struct nodm_picture picture;
+static struct ndm_picture picture;
 static __u64 *pfns;		/* of all looks, one after another */
 static size_t nr_pfns;
 
@@ -123,13 +123,13 @@ static bool page_holds(const uint64_t *page, const __u64 *inverted)
 {
 	unsigned int i, j;
 
-	for (i = 0; i < NODM_PAGE / 8; i += NODM_PATTERN_WORDS) {
-		for (j = 0; j < NODM_PATTERN_WORDS; j++) {
+	for (i = 0; i < NDM_PAGE / 8; i += NDM_PATTERN_WORDS) {
+		for (j = 0; j < NDM_PATTERN_WORDS; j++) {
 			if (~page[i] == inverted[j])
 				break;
 		}
-		if (j < NODM_PATTERN_WORDS && ~page[i + 1] ==
-		    inverted[(j + 1) % NODM_PATTERN_WORDS])
+		if (j < NDM_PATTERN_WORDS && ~page[i + 1] ==
+		    inverted[(j + 1) % NDM_PATTERN_WORDS])
 			return true;
 	}
 	return false;
@@ -139,11 +139,11 @@ static bool page_holds(const uint64_t *page, const __u64 *inverted)
  * Reads @size bytes there, in steps.  Returns how many pages hold the secret, and
  * how many aren't zero.
  */
-static int64_t kcore_pages(const struct nodm_kcore *kcore, off_t offset, size_t size,
+static int64_t kcore_pages(const struct ndm_kcore *kcore, off_t offset, size_t size,
 			   const __u64 *inverted, uint64_t *nonzero)
 {
 	static uint64_t buf[KCORE_STEP / sizeof(uint64_t)]
-		__attribute__((aligned(NODM_PAGE)));
+		__attribute__((aligned(NDM_PAGE)));
 	int64_t found = 0;
 	size_t i, step;
 
@@ -151,10 +151,10 @@ static int64_t kcore_pages(const struct nodm_kcore *kcore, off_t offset, size_t 
 		step = size < KCORE_STEP ? size : KCORE_STEP;
 		if (pread(kcore->fd, buf, step, offset) != (ssize_t)step)
 			die("/proc/kcore");
-		for (i = 0; i < step; i += NODM_PAGE) {
+		for (i = 0; i < step; i += NDM_PAGE) {
 			found += page_holds(&buf[i / sizeof(*buf)], inverted);
 			if (nonzero)
-				*nonzero += !!nodm_nonzero(&buf[i / sizeof(*buf)], NODM_PAGE);
+				*nonzero += !!ndm_nonzero(&buf[i / sizeof(*buf)], NDM_PAGE);
 		}
 		/* A copy of ours would be found by the next search. */
 		memset(buf, 0, step);
@@ -163,7 +163,7 @@ static int64_t kcore_pages(const struct nodm_kcore *kcore, off_t offset, size_t 
 }
 
 /* All RAM that it shows. */
-static int64_t kcore_ram(const struct nodm_kcore *kcore, const __u64 *inverted)
+static int64_t kcore_ram(const struct ndm_kcore *kcore, const __u64 *inverted)
 {
 	uint64_t seen = 0;
 	int64_t found = 0;
@@ -176,8 +176,8 @@ static int64_t kcore_ram(const struct nodm_kcore *kcore, const __u64 *inverted)
 				     kcore->segments[i].size, inverted, NULL);
 		seen += kcore->segments[i].size;
 	}
-	if (seen < nodm_meminfo_kb("MemTotal") * 1024)
-		nodm_fail("/proc/kcore shows only %llu MiB", (unsigned long long)seen >> 20);
+	if (seen < ndm_meminfo_kb("MemTotal") * 1024)
+		ndm_fail("/proc/kcore shows only %llu MiB", (unsigned long long)seen >> 20);
 	return found;
 }
 
@@ -185,7 +185,7 @@ static int64_t kcore_ram(const struct nodm_kcore *kcore, const __u64 *inverted)
  * The kernel's other mappings of memory: stacks, modules, and aliases of what isn't
  * in the direct map.  They are few in a huge range, thus only where there are any.
  */
-static int64_t kcore_vmalloc(const struct nodm_kcore *kcore, const __u64 *inverted)
+static int64_t kcore_vmalloc(const struct ndm_kcore *kcore, const __u64 *inverted)
 {
 	char restrict_pointers[16], line[512];
 	unsigned long long start, end;
@@ -195,9 +195,9 @@ static int64_t kcore_vmalloc(const struct nodm_kcore *kcore, const __u64 *invert
 	off_t offset;
 	FILE *file;
 
-	if (nodm_read_file("/proc/sys/kernel/kptr_restrict", restrict_pointers,
-			   sizeof(restrict_pointers)) <= 0 ||
-	    nodm_write_file("/proc/sys/kernel/kptr_restrict", "1\n"))
+	if (ndm_read_file("/proc/sys/kernel/kptr_restrict", restrict_pointers,
+			  sizeof(restrict_pointers)) <= 0 ||
+	    ndm_write_file("/proc/sys/kernel/kptr_restrict", "1\n"))
 		die("kptr_restrict");
 	file = fopen("/proc/vmallocinfo", "re");
 	if (!file)
@@ -208,16 +208,16 @@ static int64_t kcore_vmalloc(const struct nodm_kcore *kcore, const __u64 *invert
 			continue;
 		for (; start < end; start += size) {
 			size = end - start;
-			offset = nodm_kcore_other(kcore, start, &size);
+			offset = ndm_kcore_other(kcore, start, &size);
 			if (offset < 0)
 				break;
 			found += kcore_pages(kcore, offset, size, inverted, &nonzero);
 		}
 	}
 	fclose(file);
-	nodm_write_file("/proc/sys/kernel/kptr_restrict", "%s", restrict_pointers);
+	ndm_write_file("/proc/sys/kernel/kptr_restrict", "%s", restrict_pointers);
 	if (!nonzero)
-		nodm_fail("/proc/kcore shows nothing but RAM");
+		ndm_fail("/proc/kcore shows nothing but RAM");
 	return found;
 }
 
@@ -227,36 +227,36 @@ static int64_t kcore_vmalloc(const struct nodm_kcore *kcore, const __u64 *invert
  */
 static int64_t scan_kcore(uint64_t seed, const __u64 *list, size_t count)
 {
-	__u64 inverted[NODM_PATTERN_WORDS];
-	struct nodm_kcore kcore;
+	__u64 inverted[NDM_PATTERN_WORDS];
+	struct ndm_kcore kcore;
 	int64_t found = 0;
 	size_t i, n, size;
 	off_t offset;
 
-	nodm_inverted(seed, inverted);
-	errno = -nodm_kcore_open(&kcore);
+	ndm_inverted(seed, inverted);
+	errno = -ndm_kcore_open(&kcore);
 	if (errno)
 		die("/proc/kcore");
 	if (whole_kcore) {
 		found = kcore_ram(&kcore, inverted) + kcore_vmalloc(&kcore, inverted);
-		nodm_kcore_close(&kcore);
+		ndm_kcore_close(&kcore);
 		return found;
 	}
 
 	for (i = 0; i < count; i += n) {
 		for (n = 1; i + n < count && list[i + n] == list[i] + n; n++)
 			;
-		size = n * NODM_PAGE;
-		offset = nodm_kcore_ram(&kcore, list[i] * NODM_PAGE, &size);
+		size = n * NDM_PAGE;
+		offset = ndm_kcore_ram(&kcore, list[i] * NDM_PAGE, &size);
 		if (offset < 0) {
-			nodm_fail("/proc/kcore doesn't show page frame 0x%llx",
-				  (unsigned long long)list[i]);
+			ndm_fail("/proc/kcore doesn't show page frame 0x%llx",
+				 (unsigned long long)list[i]);
 			break;
 		}
-		n = size / NODM_PAGE;
+		n = size / NDM_PAGE;
 		found += kcore_pages(&kcore, offset, size, inverted, NULL);
 	}
-	nodm_kcore_close(&kcore);
+	ndm_kcore_close(&kcore);
 	return found;
 }
 
@@ -278,24 +278,24 @@ static void look(struct run *run, int phase, pid_t pid)
 {
 	const size_t count = (size_t)memory << 8;
 	struct phase *p = &run->phases[phase];
-	double start = nodm_now(), searched, checked;
-	struct nodm_check res = {};
+	double start = ndm_now(), searched, checked;
+	struct ndm_check res = {};
 	size_t i, first = nr_pfns;
 	int fd;
 
 	/* It takes long: not before there is anything to find. */
-	nodm_look(probe, run->seed, phase >= SECRET, &p->look);
+	ndm_look(probe, run->seed, phase >= SECRET, &p->look);
 	p->aliases = count_aliases();
-	searched = nodm_now();
+	searched = ndm_now();
 	if (phase == AFTER) {
 		first = 0;
-		nodm_check_pfns(probe, pfns, nr_pfns, NULL, run->seed, &res);
+		ndm_check_pfns(probe, pfns, nr_pfns, NULL, run->seed, &res);
 	} else if (phase != BEFORE) {
 		fd = borrow_gmem(pid);
 		if (fd < 0)
 			die("the VMM's guest_memfd");
 		pfns = reallocarray(pfns, nr_pfns + count, sizeof(*pfns));
-		nodm_check_file(probe, fd, 0, count, pfns + nr_pfns, NULL, &res);
+		ndm_check_file(probe, fd, 0, count, pfns + nr_pfns, NULL, &res);
 		/* Or the file would outlive its VM. */
 		close(fd);
 		for (i = first; i < first + count; i++) {
@@ -306,13 +306,13 @@ static void look(struct run *run, int phase, pid_t pid)
 	p->pages = res.present;
 	p->mapped = res.mapped;
 	p->readable = res.readable;
-	checked = nodm_now();
+	checked = ndm_now();
 	p->kcore = phase < SECRET ? -1 :
 		   scan_kcore(run->seed, pfns + first, nr_pfns - first);
 	if (verbose)
 		printf("  %s: memory searched in %.1f s, checked in %.1f s, /proc/kcore in %.1f s\n",
 		       phase_names[phase], searched - start, checked - searched,
-		       nodm_now() - checked);
+		       ndm_now() - checked);
 }
 
 static pid_t start_vmm(const struct run *run, int *in, int *out)
@@ -325,7 +325,7 @@ static pid_t start_vmm(const struct run *run, int *in, int *out)
 	snprintf(nr, sizeof(nr), "%u", cpus);
 	snprintf(limit, sizeof(limit), "%u", timeout);
 	snprintf(append, sizeof(append),
-		 "console=ttyS0 panic=-1 loglevel=%d clocksource=kvm-clock nodm.do=%s nodm.cpus=%u nodm.seed=%llx nodm.convert=%u",
+		 "console=ttyS0 panic=-1 loglevel=%d clocksource=kvm-clock ndm.do=%s ndm.cpus=%u ndm.seed=%llx ndm.convert=%u",
 		 verbose ? 7 : 4, run->brief ? "secret" : "prove", cpus,
 		 (unsigned long long)run->seed, rounds);
 	if (pipe2(to, O_CLOEXEC) || pipe2(from, O_CLOEXEC))
@@ -349,7 +349,7 @@ static pid_t start_vmm(const struct run *run, int *in, int *out)
 	return pid;
 }
 
-/* "nodm: <what> ok: ..." */
+/* "ndm: <what> ok: ..." */
 static void take_line(struct run *run, const char *line)
 {
 	unsigned int i;
@@ -362,7 +362,7 @@ static void take_line(struct run *run, const char *line)
 	run->lives |= !strncmp(line, LINE_LIVES, strlen(LINE_LIVES));
 	for (i = 0; i < NR_PROOFS; i++) {
 		len = strlen(proofs[i]);
-		if (!strncmp(line, "nodm: ", 6) && !strncmp(line + 6, proofs[i], len) &&
+		if (!strncmp(line, "ndm: ", 6) && !strncmp(line + 6, proofs[i], len) &&
 		    !strncmp(line + 6 + len, " ok: ", 5))
 			run->proved[i] = true;
 	}
@@ -385,8 +385,8 @@ static void follow(struct run *run, pid_t pid, int in, FILE *out)
 		line[strcspn(line, "\r\n")] = 0;
 		snprintf(last_lines[nr_lines++ % LAST_LINES], sizeof(last_lines[0]),
 			 "%.150s", line);
-		text = strstr(line, "nodm: ") ?: line;
-		if (verbose || !strncmp(text, "nodm: ", 6))
+		text = strstr(line, "ndm: ") ?: line;
+		if (verbose || !strncmp(text, "ndm: ", 6))
 			printf("  | %s\n", line);
 		take_line(run, text);
 		for (i = 0; i < sizeof(events) / sizeof(events[0]); i++) {
@@ -444,17 +444,17 @@ static void launch(struct run *run)
 
 	nr_pfns = 0;
 	nr_lines = 0;
-	run->seed = nodm_seed();
-	nodm_compact();
+	run->seed = ndm_seed();
+	ndm_compact();
 	look(run, BEFORE, 0);
 	before->look.flushes = -1;
-	nodm_picture(probe, &picture);
+	ndm_picture(probe, &picture);
 
 	pid = start_vmm(run, &in, &out);
 	if (waitpid(pid, &status, WUNTRACED) != pid)
 		die("waitpid");
 	if (!WIFSTOPPED(status)) {
-		nodm_fail("the VMM didn't load the guest");
+		ndm_fail("the VMM didn't load the guest");
 		exit(1);
 	}
 	look(run, LOADED, pid);
@@ -472,11 +472,11 @@ static void launch(struct run *run)
 	/* Which pages it would be is known only now. */
 	before->pages = nr_pfns;
 	for (i = 0; i < nr_pfns; i++)
-		before->mapped += nodm_was_present(&picture, pfns[i]);
+		before->mapped += ndm_was_present(&picture, pfns[i]);
 	before->readable = before->mapped;
-	nodm_picture_free(&picture);
-	run->not_restored = nodm_wait_restored(probe, pfns, nr_pfns);
-	nodm_wait_missing(probe, before->look.missing);
+	ndm_picture_free(&picture);
+	run->not_restored = ndm_wait_restored(probe, pfns, nr_pfns);
+	ndm_wait_missing(probe, before->look.missing);
 	look(run, AFTER, 0);
 }
 
@@ -485,21 +485,21 @@ static void print_run(const struct run *run)
 	const struct phase *p = run->phases;
 	int i;
 
-	nodm_print_head("In the host's direct map?", phase_names, NR_PHASES);
-	nodm_print_row("pages of the guest", &p->pages, sizeof(*p), NR_PHASES);
+	ndm_print_head("In the host's direct map?", phase_names, NR_PHASES);
+	ndm_print_row("pages of the guest", &p->pages, sizeof(*p), NR_PHASES);
 	printf("  %-41s", "are they in the direct map?");
 	for (i = 0; i < NR_PHASES; i++)
 		printf("%12s", !p[i].pages ? "?" : !p[i].mapped && !p[i].readable ? "no" :
 		       p[i].mapped == p[i].pages ? "yes" : "some");
 	printf("\n");
-	nodm_print_row("  pages with an entry in the page tables", &p->mapped, sizeof(*p),
-		       NR_PHASES);
-	nodm_print_row("  pages that some CPU could read", &p->readable, sizeof(*p),
-		       NR_PHASES);
-	nodm_print_row("aliases that the kernel has", &p->aliases, sizeof(*p), NR_PHASES);
-	nodm_print_row("pages of /proc/kcore with the secret", &p->kcore, sizeof(*p),
-		       NR_PHASES);
-	nodm_print_looks(&p->look, sizeof(*p), phase_names, NR_PHASES);
+	ndm_print_row("  pages with an entry in the page tables", &p->mapped, sizeof(*p),
+		      NR_PHASES);
+	ndm_print_row("  pages that some CPU could read", &p->readable, sizeof(*p),
+		      NR_PHASES);
+	ndm_print_row("aliases that the kernel has", &p->aliases, sizeof(*p), NR_PHASES);
+	ndm_print_row("pages of /proc/kcore with the secret", &p->kcore, sizeof(*p),
+		      NR_PHASES);
+	ndm_print_looks(&p->look, sizeof(*p), phase_names, NR_PHASES);
 }
 
 static void judge(const struct run *run)
@@ -515,53 +515,53 @@ static void judge(const struct run *run)
 				!strcmp(proofs[i], "load")))
 			continue;
 		if (!run->proved[i])
-			nodm_fail("the guest didn't say: nodm: %s ok", proofs[i]);
+			ndm_fail("the guest didn't say: ndm: %s ok", proofs[i]);
 	}
 	if (!run->lives)
-		nodm_fail("the guest didn't say that it lives");
+		ndm_fail("the guest didn't say that it lives");
 	if (!WIFEXITED(run->status) || WEXITSTATUS(run->status))
-		nodm_fail("the VMM ended with %s %d", WIFEXITED(run->status) ?
-			  "exit code" : "signal", WIFEXITED(run->status) ?
-			  WEXITSTATUS(run->status) : WTERMSIG(run->status));
+		ndm_fail("the VMM ended with %s %d", WIFEXITED(run->status) ?
+			 "exit code" : "signal", WIFEXITED(run->status) ?
+			 WEXITSTATUS(run->status) : WTERMSIG(run->status));
 	/* A good part of it; what the guest's kernel and a busy start leave differs. */
 	if (run->tested * 3 < memory || !run->tested)
-		nodm_fail("the guest tested %llu MiB of its memory only",
-			  (unsigned long long)run->tested);
-	if (run->secret_pages * NODM_PAGE * 3 < MIB(memory) ||
+		ndm_fail("the guest tested %llu MiB of its memory only",
+			 (unsigned long long)run->tested);
+	if (run->secret_pages * NDM_PAGE * 3 < MIB(memory) ||
 	    !run->secret_pages)
-		nodm_fail("the secret was in %llu pages only",
-			  (unsigned long long)run->secret_pages);
+		ndm_fail("the secret was in %llu pages only",
+			 (unsigned long long)run->secret_pages);
 	if (run->phases[SECRET].pages < run->secret_pages)
-		nodm_fail("there are fewer pages in the file than hold the secret");
+		ndm_fail("there are fewer pages in the file than hold the secret");
 	if (before->mapped != before->pages)
-		nodm_fail("before: not all of the pages were in the direct map");
+		ndm_fail("before: not all of the pages were in the direct map");
 	for (i = LOADED; i <= SECRET; i++) {
 		p = &run->phases[i];
 		if (!p->pages)
-			nodm_fail("%s: the guest has no pages", phase_names[i]);
+			ndm_fail("%s: the guest has no pages", phase_names[i]);
 		if (p->mapped || p->readable)
-			nodm_fail("%s: PRESENT in the direct map: %llu pages have an entry, %llu can be read",
-				  phase_names[i], (unsigned long long)p->mapped,
-				  (unsigned long long)p->readable);
+			ndm_fail("%s: PRESENT in the direct map: %llu pages have an entry, %llu can be read",
+				 phase_names[i], (unsigned long long)p->mapped,
+				 (unsigned long long)p->readable);
 	}
 	for (i = SECRET; i < NR_PHASES; i++) {
 		p = &run->phases[i];
 		if (p->look.found > 0)
-			nodm_fail("%s: the secret is in %lld pages of the direct map",
-				  phase_names[i], (long long)p->look.found);
+			ndm_fail("%s: the secret is in %lld pages of the direct map",
+				 phase_names[i], (long long)p->look.found);
 		if (p->kcore > 0)
-			nodm_fail("%s: the secret is in /proc/kcore", phase_names[i]);
+			ndm_fail("%s: the secret is in /proc/kcore", phase_names[i]);
 	}
 	if (run->not_restored || after->mapped != after->pages)
-		nodm_fail("%llu pages did not return to the direct map",
-			  (unsigned long long)(after->pages - after->mapped));
+		ndm_fail("%llu pages did not return to the direct map",
+			 (unsigned long long)(after->pages - after->mapped));
 	if (!run->phases[SECRET].aliases)
-		nodm_fail("no alias is seen, though kvm-clock takes some");
+		ndm_fail("no alias is seen, though kvm-clock takes some");
 	if (after->aliases != before->aliases)
-		nodm_fail("there are %lld aliases more than before",
-			  (long long)(after->aliases - before->aliases));
+		ndm_fail("there are %lld aliases more than before",
+			 (long long)(after->aliases - before->aliases));
 	/* The machine's own doings may split an entry or two. */
-	nodm_judge(&before->look, &after->look, 4096);
+	ndm_judge(&before->look, &after->look, 4096);
 }
 
 static void compare(struct run *run)
@@ -577,7 +577,7 @@ static void compare(struct run *run)
 	if (!p->pages || p->mapped != p->pages || p->readable != p->pages ||
 	    p->look.found < (int64_t)run->secret_pages ||
 	    p->kcore < (int64_t)run->secret_pages)
-		nodm_fail("what looks doesn't see what is there: nothing below counts");
+		ndm_fail("what looks doesn't see what is there: nothing below counts");
 }
 
 static void usage(const char *self)
@@ -598,7 +598,7 @@ static void usage(const char *self)
 	       "\n"
 	       "Exit codes: 0 all is as it must be, 1 something is wrong or can't be tested here,\n"
 	       "%d bad usage.\n",
-	       self, memory, cpus, rounds, timeout, NODM_BAD_USAGE);
+	       self, memory, cpus, rounds, timeout, NDM_BAD_USAGE);
 }
 
 int main(int argc, char **argv)
@@ -640,16 +640,16 @@ int main(int argc, char **argv)
 	while ((opt = getopt_long(argc, argv, "", options, &index)) != -1) {
 		switch (opt) {
 		case MEMORY:
-			memory = nodm_number("memory", optarg, 0, 1000000);
+			memory = ndm_number("memory", optarg, 0, 1000000);
 			break;
 		case CPUS:
-			cpus = nodm_number("cpus", optarg, 0, 1000000);
+			cpus = ndm_number("cpus", optarg, 0, 1000000);
 			break;
 		case CONVERT:
-			rounds = nodm_number("convert", optarg, 0, 1000000);
+			rounds = ndm_number("convert", optarg, 0, 1000000);
 			break;
 		case TIMEOUT:
-			timeout = nodm_number("timeout", optarg, 0, 1000000);
+			timeout = ndm_number("timeout", optarg, 0, 1000000);
 			break;
 		case BACKING:
 			for (i = 0; i < NR_BACKINGS && strcmp(optarg, backings[i]); i++)
@@ -657,7 +657,7 @@ int main(int argc, char **argv)
 			if (i == NR_BACKINGS) {
 				fprintf(stderr, "%s: --backing needs no-direct-map or guest_memfd, not \"%s\"\n",
 					argv[0], optarg);
-				return NODM_BAD_USAGE;
+				return NDM_BAD_USAGE;
 			}
 			run.backing = backings[i];
 			break;
@@ -680,25 +680,25 @@ int main(int argc, char **argv)
 			usage(argv[0]);
 			return 0;
 		default:
-			return NODM_BAD_USAGE;
+			return NDM_BAD_USAGE;
 		}
 	}
 	if (optind < argc) {
 		fprintf(stderr, "%s: unknown argument \"%s\" (try --help)\n", argv[0],
 			argv[optind]);
-		return NODM_BAD_USAGE;
+		return NDM_BAD_USAGE;
 	}
 
-	nodm_is_no_test = true;
-	nodm_require(argv[0], NODM_NEED_PROBE | NODM_NEED_FLAG);
+	ndm_is_no_test = true;
+	ndm_require(argv[0], NDM_NEED_PROBE | NDM_NEED_FLAG);
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	signal(SIGPIPE, SIG_IGN);
-	probe = nodm_probe_open();
+	probe = ndm_probe_open();
 
 	uname(&host);
 	printf("Host: Linux %s, %ld CPUs, %llu MiB\n", host.release,
 	       sysconf(_SC_NPROCESSORS_ONLN),
-	       (unsigned long long)nodm_meminfo_kb("MemTotal") / 1024);
+	       (unsigned long long)ndm_meminfo_kb("MemTotal") / 1024);
 	printf("Guest: Linux as well, %u MiB, %u vCPUs\n\n", memory, cpus);
 	if (!alone)
 		compare(&ordinary);
@@ -711,8 +711,8 @@ int main(int argc, char **argv)
 
 	printf("\n\"no\" is: no entry in the page tables, and a read fails on each of %ld CPUs.\n",
 	       sysconf(_SC_NPROCESSORS_ONLN));
-	if (nodm_failures) {
-		printf("VERDICT: FAILED, %u wrong\n", nodm_failures);
+	if (ndm_failures) {
+		printf("VERDICT: FAILED, %u wrong\n", ndm_failures);
 		return 1;
 	}
 	printf("VERDICT: OK. Linux ran, and the host's direct map had none of its memory.\n");

@@ -18,51 +18,51 @@
 #include <linux/io_uring.h>
 
 #include "kselftest_harness.h"
-#include "nodm.h"
+#include "ndm.h"
 
 enum { PAGES = 16 };
 
 FIXTURE(gup) {
 	int probe;
 	uint64_t missing;
-	struct nodm_file f;
+	struct ndm_file f;
 	char *map;
 	__u64 pfns[PAGES];
 };
 
 FIXTURE_VARIANT(gup) {
-	struct nodm_kind kind;
+	struct ndm_kind kind;
 	bool allowed;
 };
 
-FIXTURE_VARIANT_ADD(gup, secretmem) { .kind = NODM_SECRETMEM };
-FIXTURE_VARIANT_ADD(gup, guest_memfd) { .kind = NODM_MMAP_SHARED };
+FIXTURE_VARIANT_ADD(gup, secretmem) { .kind = NDM_SECRETMEM };
+FIXTURE_VARIANT_ADD(gup, guest_memfd) { .kind = NDM_MMAP_SHARED };
 FIXTURE_VARIANT_ADD(gup, ordinary_guest_memfd) {
-	.kind = NODM_ORDINARY,
+	.kind = NDM_ORDINARY,
 	.allowed = true,
 };
 
 FIXTURE_SETUP(gup)
 {
-	struct nodm_check res;
+	struct ndm_check res;
 
-	self->probe = nodm_probe_open();
-	self->missing = nodm_missing(self->probe);
-	ASSERT_EQ(nodm_open(&self->f, &variant->kind, PAGES * NODM_PAGE), 0);
+	self->probe = ndm_probe_open();
+	self->missing = ndm_missing(self->probe);
+	ASSERT_EQ(ndm_open(&self->f, &variant->kind, PAGES * NDM_PAGE), 0);
 	self->map = self->f.map;
 	/* GUP-fast looks at nothing but page tables: have entries there. */
 	memset(self->map, 0x5a, self->f.size);
-	nodm_check_file(self->probe, self->f.fd, 0, PAGES, self->pfns, NULL,
-			&res);
+	ndm_check_file(self->probe, self->f.fd, 0, PAGES, self->pfns, NULL,
+		       &res);
 	ASSERT_EQ(res.present, PAGES);
 }
 
 /* A reference that was taken and forgotten would keep the pages. */
 FIXTURE_TEARDOWN(gup)
 {
-	nodm_close(&self->f);
-	EXPECT_EQ(nodm_wait_restored(self->probe, self->pfns, PAGES), 0);
-	EXPECT_EQ(nodm_wait_missing(self->probe, self->missing), 0);
+	ndm_close(&self->f);
+	EXPECT_EQ(ndm_wait_restored(self->probe, self->pfns, PAGES), 0);
+	EXPECT_EQ(ndm_wait_missing(self->probe, self->missing), 0);
 	close(self->probe);
 }
 
@@ -90,32 +90,32 @@ TEST_F(gup, kernel_callers)
 		const char *name;
 		unsigned int how;
 	} ways[] = {
-		{ "get_user_pages_fast", NODM_GET_FAST },
-		{ "get_user_pages_fast, write", NODM_GET_FAST | NODM_GUP_WRITE },
-		{ "get_user_pages_unlocked", NODM_GET },
-		{ "get_user_pages_unlocked, write", NODM_GET | NODM_GUP_WRITE },
-		{ "pin_user_pages_fast", NODM_PIN_FAST },
+		{ "get_user_pages_fast", NDM_GET_FAST },
+		{ "get_user_pages_fast, write", NDM_GET_FAST | NDM_GUP_WRITE },
+		{ "get_user_pages_unlocked", NDM_GET },
+		{ "get_user_pages_unlocked, write", NDM_GET | NDM_GUP_WRITE },
+		{ "pin_user_pages_fast", NDM_PIN_FAST },
 		{ "pin_user_pages_fast, long term",
-		  NODM_PIN_FAST | NODM_GUP_LONGTERM },
+		  NDM_PIN_FAST | NDM_GUP_LONGTERM },
 		{ "pin_user_pages_fast, write, long term",
-		  NODM_PIN_FAST | NODM_GUP_WRITE | NODM_GUP_LONGTERM },
-		{ "pin_user_pages_unlocked", NODM_PIN },
-		{ "pin_user_pages_unlocked, write", NODM_PIN | NODM_GUP_WRITE },
+		  NDM_PIN_FAST | NDM_GUP_WRITE | NDM_GUP_LONGTERM },
+		{ "pin_user_pages_unlocked", NDM_PIN },
+		{ "pin_user_pages_unlocked, write", NDM_PIN | NDM_GUP_WRITE },
 	};
 	long ret;
 	int i;
 
 	for (i = 0; i < ARRAY_SIZE(ways); i++) {
-		ret = nodm_gup(self->probe, self->map, PAGES, ways[i].how);
+		ret = ndm_gup(self->probe, self->map, PAGES, ways[i].how);
 		EXPECT_EQ(ret, variant->allowed ? PAGES : -EFAULT)
 			TH_LOG("%s", ways[i].name);
 	}
 
 	/* It has no slow path that could say why not. */
-	ret = nodm_gup(self->probe, self->map, PAGES, NODM_GET_FAST_ONLY);
+	ret = ndm_gup(self->probe, self->map, PAGES, NDM_GET_FAST_ONLY);
 	EXPECT_EQ(ret, variant->allowed ? PAGES : 0);
-	ret = nodm_gup(self->probe, self->map, PAGES,
-		       NODM_GET_FAST_ONLY | NODM_GUP_WRITE);
+	ret = ndm_gup(self->probe, self->map, PAGES,
+		      NDM_GET_FAST_ONLY | NDM_GUP_WRITE);
 	EXPECT_EQ(ret, variant->allowed ? PAGES : 0);
 }
 
@@ -125,19 +125,19 @@ TEST_F(gup, mixed_range)
 	char *mem, *gmem;
 	long ret;
 
-	mem = mmap(NULL, 4 * NODM_PAGE, PROT_READ | PROT_WRITE,
+	mem = mmap(NULL, 4 * NDM_PAGE, PROT_READ | PROT_WRITE,
 		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(mem, MAP_FAILED);
-	gmem = mmap(mem + 2 * NODM_PAGE, 2 * NODM_PAGE, PROT_READ | PROT_WRITE,
+	gmem = mmap(mem + 2 * NDM_PAGE, 2 * NDM_PAGE, PROT_READ | PROT_WRITE,
 		    MAP_SHARED | MAP_FIXED, self->f.fd, 0);
-	ASSERT_EQ(gmem, mem + 2 * NODM_PAGE);
-	memset(mem, 1, 4 * NODM_PAGE);
+	ASSERT_EQ(gmem, mem + 2 * NDM_PAGE);
+	memset(mem, 1, 4 * NDM_PAGE);
 
-	ret = nodm_gup(self->probe, mem, 4, NODM_GET_FAST | NODM_GUP_WRITE);
+	ret = ndm_gup(self->probe, mem, 4, NDM_GET_FAST | NDM_GUP_WRITE);
 	EXPECT_EQ(ret, variant->allowed ? 4 : 2);
-	ret = nodm_gup(self->probe, mem, 4, NODM_PIN | NODM_GUP_WRITE);
+	ret = ndm_gup(self->probe, mem, 4, NDM_PIN | NDM_GUP_WRITE);
 	EXPECT_EQ(ret, variant->allowed ? 4 : 2);
-	munmap(mem, 4 * NODM_PAGE);
+	munmap(mem, 4 * NDM_PAGE);
 }
 
 TEST_F(gup, o_direct)
@@ -146,19 +146,19 @@ TEST_F(gup, o_direct)
 
 	ASSERT_GE(fd, 0)
 		TH_LOG("/dev/ram0 (CONFIG_BLK_DEV_RAM): %s", strerror(errno));
-	expect_refused(pwrite(fd, self->map, NODM_PAGE, 0), NODM_PAGE, EFAULT);
-	expect_refused(pread(fd, self->map, NODM_PAGE, 0), NODM_PAGE, EFAULT);
+	expect_refused(pwrite(fd, self->map, NDM_PAGE, 0), NDM_PAGE, EFAULT);
+	expect_refused(pread(fd, self->map, NDM_PAGE, 0), NDM_PAGE, EFAULT);
 	close(fd);
 }
 
 TEST_F(gup, vmsplice)
 {
-	struct iovec iov = { self->map, NODM_PAGE };
+	struct iovec iov = { self->map, NDM_PAGE };
 	int pipefd[2];
 
 	ASSERT_EQ(pipe(pipefd), 0);
-	expect_refused(vmsplice(pipefd[1], &iov, 1, 0), NODM_PAGE, EFAULT);
-	expect_refused(vmsplice(pipefd[1], &iov, 1, SPLICE_F_GIFT), NODM_PAGE,
+	expect_refused(vmsplice(pipefd[1], &iov, 1, 0), NDM_PAGE, EFAULT);
+	expect_refused(vmsplice(pipefd[1], &iov, 1, SPLICE_F_GIFT), NDM_PAGE,
 		       EFAULT);
 	close(pipefd[0]);
 	close(pipefd[1]);
@@ -167,7 +167,7 @@ TEST_F(gup, vmsplice)
 TEST_F(gup, io_uring_buffers)
 {
 	struct io_uring_params params = {};
-	struct iovec iov = { self->map, 4 * NODM_PAGE };
+	struct iovec iov = { self->map, 4 * NDM_PAGE };
 	int ring;
 
 	ring = syscall(SYS_io_uring_setup, 4, &params);
@@ -249,6 +249,6 @@ TEST_F(gup, ptrace)
 
 int main(int argc, char **argv)
 {
-	nodm_require(argv[0], NODM_NEED_PROBE | NODM_NEED_FLAG);
+	ndm_require(argv[0], NDM_NEED_PROBE | NDM_NEED_FLAG);
 	return test_harness_run(argc, argv);
 }

@@ -143,7 +143,7 @@ static int start(struct worker *w, unsigned int cpu)
 	w->block = alloc_pages(GFP_KERNEL, BLOCK_ORDER);
 	if (!w->block)
 		return -ENOMEM;
-	w->task = kthread_create(worker, w, "nodm_convert/%u", cpu);
+	w->task = kthread_create(worker, w, "ndm_convert/%u", cpu);
 	if (IS_ERR(w->task))
 		return PTR_ERR(w->task);
 	kthread_bind(w->task, cpu);
