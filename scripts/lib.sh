@@ -2,8 +2,8 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2034 # the verbs use them
 #
-# Shared by the verbs in scripts/: the names of things, errors, progress,
-# packages, the kernel build lock.  Sourced, never run.
+# Shared by the verbs in scripts/: the names of things, errors, progress, what ends
+# with a verb, locks, packages, trees.  Sourced, never run.
 
 TOP=$(cd "${BASH_SOURCE[0]%/*}/.." && pwd)
 BUILD=${NDM_BUILD:-$TOP/build}		# everything made here, ignored by git
@@ -34,48 +34,134 @@ say()  { printf '%s: %s\n' "$VERB" "$*" >&2; }
 die()  { printf '%s: error: %s\n' "$VERB" "$*" >&2; exit 1; }
 warn() { printf '%s: warning: %s\n' "$VERB" "$*" >&2; }
 
-# The help of a verb is the comment block below its SPDX line.
-usage() { awk 'NR > 2 && !/^#/ { exit } NR > 2 { sub(/^# ?/, ""); print }' "$0"; }
+# The help of a verb is the comment block below its SPDX line, and what all have.
+usage() {
+	awk 'NR > 2 && !/^#/ { exit } NR > 2 { sub(/^# ?/, ""); print }' "$0"
+	printf '%s\n' "" "Environment:" \
+		"  NDM_BUILD=DIR    what is made goes there (default build/)" \
+		"  NDM_LINUX=DIR    a kernel tree of yours, used as it is: neither fetched nor patched" \
+		"                   (default build/linux)" \
+		"  NDM_OBJ=DIR      objects, a directory per configuration (default build/obj)" \
+		"  CCACHE_DIR=DIR   ccache's cache (default ~/.cache/ndm-ccache)"
+}
 bad_usage() { die "$* (try: scripts/$VERB --help)"; }
 need_arg() { if [ $# -lt 2 ] || [ -z "$2" ]; then bad_usage "$1 needs a value"; fi; }
 need_number() {
 	case $2 in '' | *[!0-9]*) bad_usage "$1 needs a whole number, not \"$2\"" ;; esac
 }
 
-# at_exit CMD: runs however the verb ends; whatever "shown" started ends too.
+# at_exit CMD: runs however the verb ends.  What "shown" or "grouped" started ends
+# before, all of it.
 at_exit() { AT_EXIT+=("$1"); }
 lib_exit() {
-	local rc=$? cmd
-	[ -z "$SHOWN" ] || kill -TERM -- "-$SHOWN" 2> /dev/null || :
+	local rc=$? cmd i
+	trap '' INT TERM HUP
+	if [ -n "$GROUP" ] && kill -TERM -- "-$GROUP" 2> /dev/null; then
+		for i in $(seq 300); do
+			kill -0 -- "-$GROUP" 2> /dev/null || break
+			sleep 0.1
+		done
+		[ "$i" -lt 300 ] || kill -KILL -- "-$GROUP" 2> /dev/null || :
+	fi
 	for cmd in ${AT_EXIT[@]+"${AT_EXIT[@]}"}; do eval "$cmd"; done
 	exit "$rc"
 }
-# A subshell that uses "shown" calls this again.
+# A subshell that uses "shown" or "grouped" calls this again.
 set_traps() {
-	AT_EXIT=() SHOWN=""
+	AT_EXIT=() GROUP=""
 	trap lib_exit EXIT
 	trap 'exit 130' INT
 	trap 'exit 143' TERM HUP
 }
 set_traps
 
+# Kbuild takes neither.
+case $TOP$BUILD$LINUX$OBJ in
+*[[:space:]:]*)
+	case " $* " in
+	*" -h "* | *" --help "*) ;;
+	*) die "a kernel can't be built in a directory with a space or a colon in its name: $TOP" ;;
+	esac ;;
+esac
+
+# each_cached NAME VERSION content|name CMD: for each file of standard input the output of
+# CMD, which is for sh, $1 being the file.  Several run at a time, and only for what was not
+# seen before: VERSION and the file's content, or its name, are all that it depends on.
+# CMD may look at what it has said on standard error, in "$2.err".
+each_cached() {
+	local name=$1 version=$2 by=$3 cmd=$4 f out
+	mkdir -p "$BUILD/cache"
+	while read -r f; do
+		out=$BUILD/cache/$name-$({ echo "$version"; if [ "$by" = content ]; then cat "$f"; else echo "$f"; fi; } | sha256sum | cut -c1-40)
+		echo "$out"
+		[ -e "$out" ] || printf '%s\n' "$f" "$out" >&3
+	done 3> "$work/todo" > "$work/outputs"
+	# shellcheck disable=SC2016 # for sh
+	xargs -a "$work/todo" -r -d '\n' -n 2 -P "$(nproc)" sh -c '
+		('"$cmd"') > "$2.new.$$" 2> "$2.err" && mv "$2.new.$$" "$2" && rm -f "$2.err" ||
+		{ cat "$2.err" >&2; rm -f "$2.new.$$" "$2.err"; exit 1; }' sh || die "$name failed"
+	xargs -a "$work/outputs" -r -d '\n' cat
+}
+
 have() { command -v "$1" > /dev/null 2>&1; }
 jobs_wanted() { echo $(($(nproc) + 1)); }
 sha_of() { sha256sum "$@" | sha256sum | cut -c1-40; }
+
+# The directory for what is made, or why there is none.
+make_build() {
+	mkdir -p "$BUILD/log" "$BUILD/tmp" 2> /dev/null && [ -w "$BUILD/tmp" ] || {
+		no_space "$BUILD" || die "cannot write in $BUILD: a read-only file system, or not yours; NDM_BUILD=DIR puts elsewhere what is made"
+		die "cannot write in $BUILD: the disk is full"
+	}
+}
+# no_space DIR: has its file system, or that of what is nearest, less than 4 MiB left?
+no_space() {
+	local dir=$1 free
+	while [ ! -d "$dir" ]; do dir=$(dirname "$dir"); done
+	free=$(df -k --output=avail "$dir" 2> /dev/null | tail -n 1) || return 1
+	[ "${free:-4096}" -lt 4096 ]
+}
+
+# scratch: sets "work" to a directory that ends with the verb.  What one left that was
+# killed goes an hour later.
+scratch() {
+	local d pid
+	make_build
+	find "$BUILD/tmp" -mindepth 1 -maxdepth 1 -mmin +60 | while read -r d; do
+		pid=${d##*/}
+		pid=${pid#*.}
+		kill -0 "${pid%%.*}" 2> /dev/null || rm -rf "$d"
+	done
+	work=$(mktemp -d "$BUILD/tmp/$VERB.$$.XXXXXX")
+	at_exit "rm -rf '$work'"
+}
+
+# grouped CMD...: run CMD so that it ends with this verb, whatever ends that.  A shell
+# defers its traps while it waits in the foreground, thus this is not for brief things.
+grouped() {
+	local rc=0
+	# In a process group of its own, to be ended as a whole.
+	set -m
+	(set +m; set_traps; "$@") < /dev/null &
+	GROUP=$!
+	set +m
+	wait "$GROUP" || rc=$?
+	GROUP=""
+	return $rc
+}
 
 # shown WHAT LOG CMD...: run CMD with its output in LOG, say every 20 seconds
 # that it still runs, and show what matters of LOG when it fails.
 shown() {
 	local what=$1 log=$2 start=$SECONDS pid tick=0 rc=0
 	shift 2
-	mkdir -p "${log%/*}"
+	make_build
 	say "$what ..."
-	# In a process group of its own, to be ended as a whole.
 	set -m
 	"$@" > "$log" 2>&1 < /dev/null &
 	pid=$!
 	set +m
-	SHOWN=$pid
+	GROUP=$pid
 	while kill -0 "$pid" 2> /dev/null; do
 		sleep 0.2
 		tick=$((tick + 1))
@@ -83,8 +169,10 @@ shown() {
 			say "$what ... $((SECONDS - start)) s, $(wc -l < "$log") lines: $(tail -n 1 "$log" | cut -c1-60)"
 	done
 	wait "$pid" || rc=$?
-	SHOWN=""
+	GROUP=""
 	if [ "$rc" -ne 0 ]; then
+		! grep -qs 'No space left on device' "$log" && ! no_space "$BUILD" ||
+			die "$what failed: the disk is full (free some space in $BUILD, or have NDM_BUILD=DIR name another place)"
 		grep -nE '(error|Error|FAILED|undefined reference|fatal):? ' "$log" | grep -v 'make\[' | head -n 20 | grep . >&2 ||
 			tail -n 20 "$log" >&2
 		die "$what failed (exit $rc); the whole log is ${log#"$TOP"/}"
@@ -92,16 +180,22 @@ shown() {
 	say "$what: done in $((SECONDS - start)) s"
 }
 
-# One kernel build at a time in this directory, whoever starts it.
-kernel_lock() {
-	mkdir -p "$BUILD"
-	exec 9> "$BUILD/.kernel-build.lock"
+# One at a time writes to the kernel tree, or builds and needs it to stay as it is.
+# Those whom the holder starts have the lock, too, as long as one of them lives.
+tree_lock() {
+	local lock=$BUILD/.kernel-build.lock who
+	[ "${NDM_TREE_LOCKED:-}" != "$lock" ] || return 0
+	make_build
+	exec 9<> "$lock"
 	if ! flock -n 9; then
-		say "waiting for another kernel build (lock: build/.kernel-build.lock)"
-		flock 9
+		who=$(cat "$lock")
+		say "waiting for ${who:-another verb}, which has the kernel tree (lock: ${lock#"$TOP"/})"
+		until flock -n 9; do sleep 0.2; done
 	fi
+	echo "scripts/$VERB (process $$)" > "$lock"
+	export NDM_TREE_LOCKED=$lock
 }
-kernel_unlock() { exec 9>&-; }
+tree_unlock() { exec 9>&-; unset NDM_TREE_LOCKED; }
 
 # console_from FILE LINE N: N lines of a kernel's console from LINE on, without what
 # only its disassembly would tell.
@@ -134,7 +228,10 @@ need() {
 	done
 	[ -n "$missing" ] || return 0
 	[ "$(id -u)" = 0 ] || die "run as root, or first: apt-get install$missing"
-	mkdir -p "$BUILD/log"
+	# Whoever was interrupted in the middle has left that to do.
+	[ -z "$(find /var/lib/dpkg/updates -type f -print -quit 2> /dev/null)" ] ||
+		shown "finishing an interrupted installation" "$BUILD/log/dpkg.log" \
+			env DEBIAN_FRONTEND=noninteractive dpkg --configure -a
 	# shellcheck disable=SC2086 # words are wanted
 	set -- $missing
 	if [ -z "$(find "$BUILD/log/.apt-updated" -mmin -120 2> /dev/null)" ]; then
@@ -216,6 +313,7 @@ pure_git() {
 	GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_SYSTEM=/dev/null \
 	GIT_AUTHOR_NAME=$ROLE_NAME GIT_AUTHOR_EMAIL=$ROLE_MAIL \
 	GIT_COMMITTER_NAME=$ROLE_NAME GIT_COMMITTER_EMAIL=$ROLE_MAIL \
+	GIT_CEILING_DIRECTORIES=$TOP \
 		git -c core.autocrlf=false -c core.fileMode=true -c gc.auto=0 \
 		-c core.hooksPath=/dev/null -c commit.gpgSign=false -c advice.detachedHead=false \
 		-c safe.directory='*' "$@"
@@ -255,7 +353,8 @@ tree_version() {
 # The id of what is in the worktree now, uncommitted work included.
 worktree_id() {
 	local dir=$1 tmp rc=0
-	tmp=$(mktemp -d "$BUILD/.wt.XXXXXX")
+	make_build
+	tmp=$(mktemp -d "$BUILD/tmp/worktree.$$.XXXXXX")
 	mkdir "$tmp/o"
 	(
 		cp "$(pure_git -C "$dir" rev-parse --absolute-git-dir)/index" "$tmp/index" &&
@@ -361,51 +460,49 @@ am_series() {
 	fi
 }
 
-# check_preimages REPO COMMIT: every file that the series touches must be, bit by
-# bit, the one that its patches were made against.
+# check_preimages REPO COMMIT, or DIR alone: every file that the series touches must be,
+# bit by bit, the one that its patches were made against.
 check_preimages() {
-	local list tmp
+	local list want bad no="0000000000000000000000000000000000000000"
 	list=$(series_files) || exit 1
 	[ -n "$list" ] || return 0
-	tmp=$(mktemp "$BUILD/.preimages.XXXXXX")
 	# shellcheck disable=SC2086
-	awk '/^diff --git a\// { file = $0; sub(/^diff --git a\/.* b\//, "", file); next }
+	want=$(awk '/^diff --git a\// { file = $0; sub(/^diff --git a\/.* b\//, "", file); next }
 		/^index [0-9a-f]+\.\.[0-9a-f]+/ && file != "" && !(file in seen) {
 			seen[file] = 1; split($2, id, /\.\./); print id[1], file
-		}' $list > "$tmp"
-	if ! awk '{ print "'"$2"':" $2 }' "$tmp" |
-		git -C "$1" cat-file --batch-check='%(objectname)' |
-		awk 'NR == FNR { want[NR] = $1; file[NR] = $2; next }
-			{ id = ($2 == "missing") ? "0000000000000000000000000000000000000000" : $1 }
-			id !~ "^" want[FNR] { print file[FNR] (id ~ /^0+$/ ? " (missing)" : want[FNR] ~ /^0+$/ ? " (must not exist)" : ""); bad = 1 }
-			END { exit bad }' "$tmp" - > "$tmp.bad"; then
-		sed 's/^/  /' "$tmp.bad" | head -n 6 >&2
-		[ "$(wc -l < "$tmp.bad")" -le 6 ] || echo "  ... $(wc -l < "$tmp.bad") in all" >&2
-		rm -f "$tmp" "$tmp.bad"
-		die "the files above differ from those that the patches were made against: not Linux v$BASE_VERSION, or changed"
-	fi
-	rm -f "$tmp" "$tmp.bad"
+		}' $list)
+	bad=$(cut -d ' ' -f 2- <<< "$want" |
+		if [ $# -gt 1 ]; then
+			sed "s,^,$2:," | pure_git -C "$1" cat-file --batch-check='%(objectname)' |
+				sed "s/.* missing\$/$no/"
+		else
+			while read -r f; do
+				[ -f "$1/$f" ] && git hash-object --no-filters "$1/$f" || echo "$no"
+			done
+		fi | paste -d ' ' - <(cat <<< "$want") |
+		awk '$1 !~ "^" $2 { print "  " $3 ($1 ~ /^0+$/ ? " (missing)" : $2 ~ /^0+$/ ? " (must not exist)" : "") }')
+	[ -n "$bad" ] || return 0
+	head -n 6 <<< "$bad" >&2
+	[ "$(wc -l <<< "$bad")" -le 6 ] || echo "  ... $(wc -l <<< "$bad") in all" >&2
+	die "the files above differ from those that the patches were made against: not Linux v$BASE_VERSION, or changed"
 }
 
 applied_stamp() { echo "$(git -C "$LINUX" rev-parse --absolute-git-dir)/ndm-applied"; }
 
-# own_tree DIR COMMIT: a complete tree of build/linux's COMMIT at DIR, for work
-# that must not disturb build/linux; kept from run to run.
+# own_tree DIR COMMIT: a tree of build/linux's COMMIT at DIR, for work that must not
+# disturb build/linux; kept from run to run, whatever a former one left in it.
 own_tree() {
-	local dir=$1 commit=$2
-	# It borrows objects by an absolute path: of no use once either has moved.
-	if [ ! -e "$dir/.complete" ] ||
-	   ! pure_git -C "$dir" fetch -q --no-tags "$LINUX" "$commit" 2> /dev/null; then
+	local dir=$1 commit=$2 git
+	# Of no use once build/linux is another one.
+	if [ ! -f "$dir/.git" ] || ! pure_git -C "$dir" cat-file -e "$commit^{commit}" 2> /dev/null; then
 		rm -rf "$dir"
-		mkdir -p "${dir%/*}"
 		say "making the tree ${dir#"$TOP"/}"
-		pure_git clone -q --shared --no-checkout "$LINUX" "$dir"
-		pure_git -C "$dir" checkout -q --detach "$commit"
-		echo /.complete >> "$dir/.git/info/exclude"
-		touch "$dir/.complete"
+		pure_git -C "$LINUX" worktree prune
+		pure_git -C "$LINUX" worktree add -q -f --detach --no-checkout "$dir" "$commit"
 	fi
-	rm -f "$dir/.git/index.lock"
+	git=$(pure_git -C "$dir" rev-parse --absolute-git-dir)
+	rm -f "$git/index.lock" "$git/HEAD.lock"
+	pure_git -C "$dir" update-ref --no-deref HEAD "$commit"
 	pure_git -C "$dir" reset -q --hard
 	pure_git -C "$dir" clean -qfd
-	pure_git -C "$dir" checkout -q --detach "$commit"
 }
