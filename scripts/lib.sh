@@ -243,27 +243,31 @@ need() {
 		env DEBIAN_FRONTEND=noninteractive apt-get -q "${APT_WAIT[@]}" -y --no-install-recommends install "$@"
 }
 
-# Debian's backports suites live in a private apt state under build/: the
-# machine's own configuration stays as it is, and gives the mirror's address.
-apt_private() {
-	local dir=$BUILD/apt uri key=/usr/share/keyrings/debian-archive-keyring.gpg
+# apt_lists NAME LINE...: package lists that the machine itself doesn't have, in a private
+# apt state under build/: the machine's own configuration stays as it is, and gives the
+# mirror's address.  LINE is "deb SUITE" or "deb-src SUITE".
+apt_lists() {
+	local dir=$BUILD/$1 uri line key=/usr/share/keyrings/debian-archive-keyring.gpg
+	shift
 	APT_PRIVATE=(-o "Dir::Etc::SourceList=$dir/etc/sources.list"
 		-o Dir::Etc::SourceParts=/dev/null -o "Dir::State::Lists=$dir/lists"
 		-o "Dir::Cache=$dir/cache" -o Acquire::Languages=none)
 	[ -z "$(find "$dir/.updated" -mtime -3 2> /dev/null)" ] || return 0
-	[ "$(id -u)" = 0 ] || die "run as root: packages of Debian's backports are needed"
+	[ "$(id -u)" = 0 ] || die "run as root: packages of other suites of Debian are needed"
 	# shellcheck disable=SC2016 # apt's own variables
 	uri=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE)' 'Created-By: Packages' |
 		awk '$2 == "bookworm" { print $1; exit }')
 	[ -n "$uri" ] || die "apt has no source for Debian 12 (bookworm) main; add it to the machine's apt sources and run apt-get update"
 	[ -e "$key" ] || need debian-archive-keyring
 	mkdir -p "$dir/etc" "$dir/lists/partial" "$dir/cache/archives/partial"
-	printf "deb [signed-by=$key] $uri %s main\n" bookworm bookworm-backports trixie-backports \
-		> "$dir/etc/sources.list"
-	shown "reading Debian's backports package lists" "$BUILD/log/apt-private.log" \
+	for line in "$@"; do
+		echo "${line%% *} [signed-by=$key] $uri ${line#* } main"
+	done > "$dir/etc/sources.list"
+	shown "reading package lists of Debian" "$BUILD/log/apt-private.log" \
 		apt-get -q "${APT_PRIVATE[@]}" update
 	touch "$dir/.updated"
 }
+apt_private() { apt_lists apt "deb bookworm" "deb bookworm-backports" "deb trixie-backports"; }
 
 # compiler TREE OBJ: CC, and what makes the same input give the same kernel.  ccache
 # is used where it can be.  Its cache lies outside of this directory and sees paths
@@ -304,6 +308,12 @@ need_qemu() {
 	shown "installing qemu-system-x86" "$BUILD/log/apt-qemu.log" \
 		env DEBIAN_FRONTEND=noninteractive apt-get -q "${APT_WAIT[@]}" -y --no-install-recommends \
 		"${APT_PRIVATE[@]}" install -t bookworm-backports qemu-system-x86
+}
+
+# Bochs emulates Intel's VMX: BOCHS is the directory with what it takes.
+need_bochs() {
+	need genisoimage
+	BOCHS=$("$TOP/scripts/bochs")
 }
 
 # --- the kernel tree ------------------------------------------------------
