@@ -347,6 +347,54 @@ series_hash() {
 	{ series_list; [ -z "$list" ] || cat $list; } | sha256sum | cut -c1-40
 }
 
+# The parts of the series, as its file has them: "NAME NUMBER", the latter of its last patch.
+series_parts() {
+	[ ! -e "$SERIES" ] || awk '/^# Part: / { if (name != "") print name, n; name = $3; next }
+		!/^#/ && NF { n++ } END { if (name != "") print name, n }' "$SERIES"
+}
+
+# cover_header PART NAME: of patches/cover/PART.
+cover_header() { sed -n "/^\$/q; s/^$2: *//p" "$PATCHES/cover/$1"; }
+
+# repo_parts REPO FROM TO: the parts of its commits: "NAME COMMIT", in order.  A part ends
+# where its branch part/NAME is; git rebase moves that along (rebase.updateRefs).  One that
+# was left behind, or is not there at all, is found by the subject of the part's last patch.
+# The last part ends where the series does.
+repo_parts() {
+	local repo=$1 from=$2 to=$3 name n commit subject
+	{
+		pure_git -C "$repo" for-each-ref --format='%(refname:lstrip=3)' refs/heads/part
+		series_parts | cut -d ' ' -f 1
+	} | sort -u | while read -r name; do
+		commit=$(pure_git -C "$repo" rev-parse -q --verify "refs/heads/part/$name" || :)
+		if [ -z "$commit" ] || ! pure_git -C "$repo" merge-base --is-ancestor "$commit" "$to" ||
+		   ! pure_git -C "$repo" merge-base --is-ancestor "$from" "$commit"; then
+			n=$(series_parts | awk -v p="$name" '$1 == p { print $2 }')
+			subject=$([ -z "$n" ] || mail_subject < "$(series_files | sed -n "${n}p")")
+			commit=$(pure_git -C "$repo" log --format='%H %s' "$from..$to" |
+				S=$subject awk '{ id = $1; sub(/^[^ ]* /, "") } $0 == ENVIRON["S"] { print id }')
+			# A part that has lost all of its patches, the last one's among them.
+			[ -n "$commit" ] || [ "$(series_parts | tail -n 1 | cut -d ' ' -f 1)" != "$name" ] ||
+				commit=$(pure_git -C "$repo" rev-parse "$to")
+			[ "$(wc -w <<< "$commit")" = 1 ] ||
+				die "where does part \"$name\" end? its last patch was \"$subject\"; run: git -C build/linux branch -f part/$name COMMIT"
+		fi
+		echo "$(pure_git -C "$repo" rev-list --count "$from..$commit") $name $commit"
+	done | sort -n | { last=""
+		while read -r _ name commit; do
+			[ -z "$last" ] || echo "$last"
+			last="$name $commit"
+		done
+		[ -z "$last" ] || echo "${last% *} $(pure_git -C "$repo" rev-parse "$to")"
+	}
+}
+
+# The subject of the mail on standard input, in one line.
+mail_subject() {
+	awk '/^Subject: / { sub(/^Subject: (\[[^]]*\] )?/, ""); s = $0; next }
+		s != "" && /^[ \t]/ { s = s $0; next } s != "" { print s; exit }'
+}
+
 # Every path that the series touches.
 series_paths() {
 	local list
@@ -398,8 +446,12 @@ from_is() {
 # export_series REPO FROM TO OUT: OUT/patches/*.patch and OUT/series, the same
 # bytes for the same commits wherever and whenever it runs.
 export_series() {
-	local repo=$1 range=$2..$3 out=$4 p subject group last=""
+	local repo=$1 range=$2..$3 out=$4 p n=0 part end parts
 	mkdir -p "$out/patches"
+	parts=$(repo_parts "$repo" "$2" "$3" | while read -r part end; do
+		echo "$(pure_git -C "$repo" rev-list --count "$2..$end") $part"
+	done) || exit 1
+	end=0
 	pure_git -C "$repo" -c core.abbrev=40 -c core.quotePath=true -c format.signOff=false \
 		-c format.useAutoBase=false -c format.pretty= -c i18n.logOutputEncoding=UTF-8 \
 		-c diff.suppressBlankEmpty=false -c diff.indentHeuristic=true -c diff.interHunkContext=0 \
@@ -416,16 +468,16 @@ export_series() {
 			# The role, not whoever committed, is the author of what leaves here.
 			from_is "$ROLE_NAME <$ROLE_MAIL>" < "$p" > "$out/patch"
 			mv "$out/patch" "$p"
-			subject=$(sed -n 's/^Subject: \[PATCH\] //p;/^Subject:/q' "$p")
-			case $subject in
-			*selftests*:*) group=selftests ;;
-			Documentation* | docs:* | *:\ Document\ *) group=Documentation ;;
-			KVM:*) group=KVM ;;
-			*) group=${subject%%:*}; group=${group%%/*} ;;
-			esac
-			if [ "$group" != "$last" ]; then
-				printf '\n# %s\n' "$group"
-				last=$group
+			n=$((n + 1))
+			if [ "$n" -gt "$end" ] && [ -n "$parts" ]; then
+				read -r end part <<< "$(awk -v n="$n" '$1 >= n { print; exit }' <<< "$parts")"
+				[ -r "$PATCHES/cover/$part" ] || die "part \"$part\" has no cover letter: patches/cover/$part"
+				printf '\n# Part: %s\n' "$part"
+				for name in Destination Base Needs; do
+					echo "#   $name: $(cover_header "$part" $name)"
+				done
+			elif [ "$n" = 1 ]; then
+				echo
 			fi
 			echo "${p##*/}"
 		done
@@ -436,7 +488,7 @@ export_series() {
 same_series() {
 	local p list
 	cmp -s "$1/series" "$SERIES" || return 1
-	list=$(cd "$PATCHES" 2> /dev/null && find . -type f | sort || :)
+	list=$(cd "$PATCHES" 2> /dev/null && find . -type f ! -path './cover/*' | sort || :)
 	[ "$list" = "$(cd "$1/patches" && find . -type f | sort)" ] || return 1
 	for p in $list; do cmp -s "$1/patches/$p" "$PATCHES/$p" || return 1; done
 }
@@ -468,6 +520,15 @@ am_series() {
 		grep -v '^hint:' "$log" | tail -n 8 >&2
 		die "git am refused a patch of the series on Linux v$BASE_VERSION"
 	fi
+	mark_parts "$1"
+}
+# mark_parts DIR: branches part/NAME in a repository that has what the series' file says.
+mark_parts() {
+	local name n
+	pure_git -C "$1" for-each-ref --format='delete %(refname)' refs/heads/part | pure_git -C "$1" update-ref --stdin
+	series_parts | while read -r name n; do
+		echo "create refs/heads/part/$name $(pure_git -C "$1" rev-list --reverse base..series | sed -n "${n}p")"
+	done | pure_git -C "$1" update-ref --stdin
 }
 
 # check_preimages REPO COMMIT, or DIR alone: every file that the series touches must be,
