@@ -24,9 +24,15 @@ enum {
  */
 unsigned int free_tolerance_kb = 8 << 10;
 
+/* The module that has the processor's virtualization, or that would be it. */
+const char *kvm_module(void)
+{
+	return access("/sys/module/kvm_intel", F_OK) ? "kvm_amd" : "kvm_intel";
+}
+
 void take_stock(struct books *b)
 {
-	char buf[32] = "";
+	char buf[32] = "", path[64];
 	unsigned int i;
 
 	ndm_direct_map(&b->dm);
@@ -35,7 +41,8 @@ void take_stock(struct books *b)
 	b->charged_kb = 0;
 	for (i = 0; i < nr_slots; i++)
 		b->charged_kb += cgroup_read(slots[i].name, "memory.current", NULL) / 1024;
-	ndm_read_file("/sys/module/kvm_amd/refcnt", buf, sizeof(buf));
+	snprintf(path, sizeof(path), "/sys/module/%s/refcnt", kvm_module());
+	ndm_read_file(path, buf, sizeof(buf));
 	b->users = strtoul(buf, NULL, 10);
 }
 
@@ -158,7 +165,7 @@ void compare(const struct books *before, const struct books *after)
 	printf("%-42s%24u\n", "blocks of 2 MiB that went in parts", nr_blocks);
 	print_row("free memory, KiB", before->free_kb, after->free_kb);
 	print_row("charged to memory cgroups, KiB", before->charged_kb, after->charged_kb);
-	print_row("references to kvm_amd", before->users, after->users);
+	print_row("references to KVM's module", before->users, after->users);
 
 	if (after->dm.kb[0] > before->dm.kb[0] + nr_blocks * NDM_BLOCK / 1024)
 		ndm_fail("2M entries stay split of which no part was given back by itself");
@@ -175,5 +182,5 @@ void compare(const struct books *before, const struct books *after)
 		print_charges();
 	}
 	if (after->users != before->users)
-		ndm_fail("references to kvm_amd are left");
+		ndm_fail("references to %s are left", kvm_module());
 }

@@ -85,16 +85,21 @@ static void soak(unsigned int seconds)
 
 static void module_reload(void)
 {
-	if (access("/sys/module/kvm_amd/refcnt", F_OK)) {
-		printf("%-42s%24s\n", "kvm_amd", "no module");
+	const char *module = kvm_module();
+	char path[64], cmd[64];
+
+	snprintf(path, sizeof(path), "/sys/module/%s/refcnt", module);
+	snprintf(cmd, sizeof(cmd), "modprobe %s", module);
+	if (access(path, F_OK)) {
+		printf("%-42s%24s\n", module, "no module");
 		return;
 	}
-	if (syscall(SYS_delete_module, "kvm_amd", O_NONBLOCK))
-		ndm_fail("kvm_amd can't be unloaded: %s", strerror(errno));
-	else if (system("modprobe kvm_amd"))
-		ndm_fail("kvm_amd can't be loaded again");
+	if (syscall(SYS_delete_module, module, O_NONBLOCK))
+		ndm_fail("%s can't be unloaded: %s", module, strerror(errno));
+	else if (system(cmd))
+		ndm_fail("%s can't be loaded again", module);
 	else
-		printf("%-42s%24s\n", "kvm_amd", "unloaded, loaded");
+		printf("%-42s%24s\n", module, "unloaded, loaded");
 }
 
 static void print_kinds(void)

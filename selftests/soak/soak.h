@@ -69,6 +69,7 @@ void print_charges(void);
 
 /* books.c */
 extern unsigned int free_tolerance_kb;
+const char *kvm_module(void);
 void take_stock(struct books *b);
 void give_back(void);
 void blocks_watch(void);
