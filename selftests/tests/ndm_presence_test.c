@@ -386,9 +386,61 @@ TEST_F(any, stale_tlb)
 	free(pfns);
 }
 
+static uint64_t symbol(const char *name)
+{
+	char line[256], found[128], type;
+	unsigned long long addr;
+	uint64_t value = 0;
+	FILE *file;
+
+	file = fopen("/proc/kallsyms", "re");
+	while (file && !value && fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "%llx %c %127s", &addr, &type, found) == 3 &&
+		    !strcmp(found, name))
+			value = addr;
+	}
+	if (file)
+		fclose(file);
+	return value;
+}
+
+/*
+ * What is freed of the kernel's image can become any memory, and must not keep the
+ * mapping that the image has beside the direct map.
+ */
+TEST(freed_image)
+{
+	uint64_t begin = symbol("__init_begin"), end = symbol("__init_end");
+	unsigned long long start, stop;
+	int lines = 0, mapped = 0;
+	char line[256];
+	FILE *file;
+
+	ASSERT_NE(begin, 0);
+	ASSERT_GT(end, begin);
+	file = fopen("/sys/kernel/debug/page_tables/kernel", "re");
+	ASSERT_NE(file, NULL)
+		TH_LOG("no page tables to look at (CONFIG_PTDUMP_DEBUGFS): %s", strerror(errno));
+	while (fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "0x%llx-0x%llx", &start, &stop) != 2)
+			continue;
+		if (stop <= begin || start >= end)
+			continue;
+		lines++;
+		/* What isn't present has no attributes. */
+		if (strstr(line, " RW ") || strstr(line, " ro ")) {
+			mapped++;
+			TH_LOG("%s", line);
+		}
+	}
+	fclose(file);
+	EXPECT_GT(lines, 0);
+	EXPECT_EQ(mapped, 0);
+}
+
 int main(int argc, char **argv)
 {
 	ndm_require(argv[0], NDM_NEED_PROBE | NDM_NEED_FLAG |
-			      NDM_NEED_TWO_CPUS);
+			      NDM_NEED_TWO_CPUS | NDM_NEED_DEBUGFS);
 	return test_harness_run(argc, argv);
 }
