@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * The fuzzer's parts: main.c makes lists of operations from a seed, runs them in
- * processes of their own and shortens those that fail; ops.c has the operations,
- * world.c what they work on, and guest.c the guest.
+ * processes of their own and shortens those that fail; ops.c, vms.c, files.c and maps.c
+ * have the operations, world.c what they work on, and guest.c the guest.
  *
  * The oracle: next to each piece of memory lies what it must hold, byte by byte.
  * Where that can't be known, e.g. since KVM writes a clock there, it is marked as
