@@ -184,6 +184,8 @@ extern uint32_t *fuzz_done;
 /* The n-th of a thread. */
 void op_make(struct op *op, uint64_t *random, bool shared, size_t n);
 void op_run(struct world *w, struct op *op);
+/* How many pages have been poisoned. */
+uint32_t nr_poisoned(void);
 const char *op_name(const struct op *op);
 
 #endif

@@ -154,6 +154,11 @@ void vm_mark_pv(struct vm *vm)
 			if (mem)
 				mem_unknown(mem, off + vm->pv[i].gpa % NDM_PAGE,
 					    vm->pv[i].size);
+			/* Without the flag, KVM may go by the userspace address. */
+			if (slot->anon.size &&
+			    !(slot->file->flags & GUEST_MEMFD_FLAG_NO_DIRECT_MAP))
+				mem_unknown(&slot->anon, vm->pv[i].gpa - slot->gpa,
+					    vm->pv[i].size);
 		}
 	}
 }

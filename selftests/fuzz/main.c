@@ -203,6 +203,7 @@ struct books {
 	struct ndm_removals removals;
 	uint64_t missing;
 	uint64_t free_kb;
+	uint32_t poisoned;
 };
 
 /* What is kept for the next one is given back when memory is short. */
@@ -217,34 +218,47 @@ static void books_take(struct books *b)
 	ndm_removals(cfg.probe, &b->removals);
 	ndm_direct_map(&b->dm);
 	b->free_kb = ndm_free_kb();
+	b->poisoned = nr_poisoned();
+}
+
+/* Pages that are out of the direct map and can't be due to errors. */
+static uint64_t lost(const struct books *before, const struct books *now)
+{
+	uint64_t most = before->missing + now->poisoned - before->poisoned;
+
+	return now->missing > most ? now->missing - most : 0;
+}
+
+/* KiB of the direct map that stay split although no removal had to split them. */
+static uint64_t split(const struct books *before, const struct books *now, bool pressure)
+{
+	uint64_t most = before->dm.kb[0] + (now->removals.split - before->removals.split) *
+					   NDM_BLOCK / 1024;
+
+	/* Then parts are given back. */
+	if (pressure || cfg.faults || cfg.poison)
+		return 0;
+	return now->dm.kb[0] > most ? now->dm.kb[0] - most : 0;
 }
 
 static bool books_differ(const struct books *before, bool pressure)
 {
 	double end = ndm_now() + NDM_PATIENCE;
 	struct books now;
-	bool differ = false;
 
 	books_take(&now);
-	while (now.missing > before->missing && ndm_now() < end) {
+	while ((lost(before, &now) || split(before, &now, pressure)) && ndm_now() < end) {
 		usleep(20000);
 		give_back();
 		books_take(&now);
 	}
-	if (now.missing > before->missing) {
+	if (lost(before, &now))
 		printf("# %llu pages more than before have no entry in the direct map\n",
-		       (unsigned long long)(now.missing - before->missing));
-		differ = true;
-	}
-	/* Under pressure, and with failures, parts are given back. */
-	if (!pressure && !cfg.faults &&
-	    now.dm.kb[0] > before->dm.kb[0] + (now.removals.split - before->removals.split) *
-			   NDM_BLOCK / 1024) {
+		       (unsigned long long)lost(before, &now));
+	if (split(before, &now, pressure))
 		printf("# the direct map stays split: %llu KiB more in 4 KiB entries\n",
-		       (unsigned long long)(now.dm.kb[0] - before->dm.kb[0]));
-		differ = true;
-	}
-	return differ;
+		       (unsigned long long)split(before, &now, pressure));
+	return lost(before, &now) || split(before, &now, pressure);
 }
 
 /* --- a sequence and what becomes of it */
@@ -394,6 +408,7 @@ static void usage(const char *self)
 	       "  --limit N     seconds that a sequence may take (default %u)\n"
 	       "  --mode MODE   alone, apart or together; by default it depends on the seed\n"
 	       "  --faults      let things fail in the kernel (fault injection)\n"
+	       "  --poison      let pages have memory errors (they are lost until the next boot)\n"
 	       "  --keep LIST   only these operations, e.g. 3,17,20-25\n"
 	       "  --known LIST  don't insist on r11, signals, populate\n"
 	       "  --trace       print each operation before it is done\n"
@@ -413,6 +428,7 @@ int main(int argc, char **argv)
 		{ "limit", required_argument, NULL, 'l' },
 		{ "mode", required_argument, NULL, 'm' },
 		{ "faults", no_argument, NULL, 'f' },
+		{ "poison", no_argument, NULL, 'p' },
 		{ "keep", required_argument, NULL, 'k' },
 		{ "known", required_argument, NULL, 'K' },
 		{ "trace", no_argument, NULL, 't' },
@@ -448,6 +464,9 @@ int main(int argc, char **argv)
 			break;
 		case 'f':
 			cfg.faults = true;
+			break;
+		case 'p':
+			cfg.poison = true;
 			break;
 		case 'k':
 			keep = optarg;
@@ -515,7 +534,7 @@ int main(int argc, char **argv)
 	give_back();
 	for (opt = 0; opt < 10; opt++) {
 		books_take(&after);
-		if (after.missing <= before.missing &&
+		if (!lost(&before, &after) &&
 		    after.free_kb + (8 << 10) >= before.free_kb)
 			break;
 		usleep(200000);
@@ -525,7 +544,7 @@ int main(int argc, char **argv)
 	       " in %.0f seconds, %u failed; free KiB %llu, %llu before\n",
 	       n, nr_ops, first, of[ALONE], of[APART], of[TOGETHER], ndm_now() - start, bad,
 	       (unsigned long long)after.free_kb, (unsigned long long)before.free_kb);
-	if (after.missing > before.missing || after.free_kb + (8 << 10) < before.free_kb) {
+	if (lost(&before, &after) || after.free_kb + (8 << 10) < before.free_kb) {
 		printf("# memory is missing\n");
 		bad++;
 	}

@@ -139,6 +139,29 @@ void op_dirty(struct world *w, struct op *op)
 	ndm_dirty_memory(MIB(4 + op->b % 28));
 }
 
+/* R4: nobody is to use the page again, nor to be disturbed in using its neighbours. */
+void op_poison(struct world *w, struct op *op)
+{
+	struct file *f = file_pick(w, op->a);
+	size_t first, nr;
+	struct ndm_check res;
+	__u32 state;
+	__u64 pfn;
+
+	if (!cfg.poison || !f || op->d % 4)
+		return;
+	range(op, f->lo, f->hi, &first, &nr);
+	ndm_check_file(cfg.probe, f->fd, first, 1, &pfn, &state, &res);
+	if (!(state & NDM_PRESENT) || (state & NDM_POISONED))
+		return;
+	fuzz_done[op->kind]++;
+	if (ndm_write_file("/sys/kernel/debug/hwpoison/corrupt-pfn", "%#llx\n",
+			   (unsigned long long)pfn))
+		return;
+	/* What could be read before can't be anymore, unless it's too early. */
+	mem_unknown(&f->mem, first * NDM_PAGE, NDM_PAGE);
+}
+
 static const struct kind {
 	const char *name;
 	void (*run)(struct world *w, struct op *op);
@@ -175,6 +198,7 @@ static const struct kind {
 	{ "close",		op_close,	5,	false },
 	{ "vm_close",		op_vm_close,	1,	false },
 	{ "drop_caches",	op_drop_caches,	2,	true },
+	{ "poison",		op_poison,	2,	true },
 	{ "dirty",		op_dirty,	1,	true },
 };
 
@@ -224,4 +248,15 @@ void op_run(struct world *w, struct op *op)
 	w->op = op;
 	kinds[op->kind].run(w, op);
 	w->op = NULL;
+}
+
+uint32_t nr_poisoned(void)
+{
+	size_t i;
+
+	for (i = 0; i < NR_KINDS; i++) {
+		if (kinds[i].run == op_poison)
+			return fuzz_done[i];
+	}
+	return 0;
 }

@@ -74,6 +74,7 @@ void op_guest_write(struct world *w, struct op *op);
 void op_prefault(struct world *w, struct op *op);
 void op_pv(struct world *w, struct op *op);
 void op_probe(struct world *w, struct op *op);
+void op_poison(struct world *w, struct op *op);
 void op_drop_caches(struct world *w, struct op *op);
 void op_dirty(struct world *w, struct op *op);
 

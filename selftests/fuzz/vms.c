@@ -308,6 +308,20 @@ void op_attributes(struct world *w, struct op *op)
 
 /* --- guests */
 
+/*
+ * Does KVM access the memory that the guest does?  For files that have a direct map,
+ * KVM goes by the userspace address, even if the guest doesn't.
+ */
+static bool one_memory(const struct slot *slot)
+{
+	if (slot->file->mixed)
+		return false;
+	if (cfg.known[KNOWN_R11] && slot->hva_kind != HVA_NONE)
+		return false;
+	return (slot->file->flags & GUEST_MEMFD_FLAG_NO_DIRECT_MAP) ||
+	       !(slot->file->flags & GUEST_MEMFD_FLAG_MMAP);
+}
+
 static void guest_op(struct world *w, struct op *op, bool write)
 {
 	bool emulate = cfg.emulate && op->d / 3 % 4 == 0;
@@ -328,7 +342,7 @@ static void guest_op(struct world *w, struct op *op, bool write)
 			len = 512;
 		if (off + len > slot->pages * NDM_PAGE)
 			len = slot->pages * NDM_PAGE - off;
-		if (cfg.known[KNOWN_R11] && slot->hva_kind != HVA_NONE)
+		if (!one_memory(slot))
 			return;
 	}
 	if (cfg.faults && op->d % 3 == 0)
@@ -380,9 +394,7 @@ void op_pv(struct world *w, struct op *op)
 	int ret;
 
 	slot = slot_pick(w, op->a, &vm);
-	if (!slot || slot->file->mixed)
-		return;
-	if (cfg.known[KNOWN_R11] && slot->hva_kind != HVA_NONE)
+	if (!slot || !one_memory(slot))
 		return;
 	pv = &vm->pv[op->d & 1];
 	if (op->d / 2 % 4) {

@@ -244,7 +244,7 @@ static void map_check(struct world *w, struct map *map)
 			continue;
 		/* Reading is populating: leave some as they are. */
 		if (try_copy(page, map->addr + i * NDM_PAGE, NDM_PAGE)) {
-			if (cfg.faults || (!f->secret && !(f->flags & GUEST_MEMFD_FLAG_INIT_SHARED)))
+			if (cfg.faults || cfg.poison || (!f->secret && !(f->flags & GUEST_MEMFD_FLAG_INIT_SHARED)))
 				continue;
 			wrong(w, "page %zu can't be read", map->pgoff + i);
 		}
