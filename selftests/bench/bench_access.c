@@ -7,7 +7,8 @@
  * Usage: bench_access [--count N] [--rounds N] [--check | --icount]
  *
  *   --check   print KTAP, and fail when a figure is missed that depends neither on
- *             speed nor on luck: no flush of other CPUs' TLBs by a window
+ *             speed nor on luck: no flush of other CPUs' TLBs by a window, and vCPUs
+ *             that walk the same page tables at once don't sleep on each other
  *   --icount  the same, and fail if a read by a window takes more than half of the
  *             instructions that one in the direct map takes
  *
@@ -17,12 +18,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include "kselftest.h"
 #include "ndm.h"
@@ -31,6 +35,7 @@
 
 #define MAX_ROUNDS	31
 #define MEM_SIZE	MIB(4)
+#define NR_WALKERS	8
 
 /* Page tables that map GVA, and don't map GVA_NONE from the first level on. */
 #define TABLES		0x10000ul
@@ -57,6 +62,18 @@ static const char * const op_texts[] = {
 struct machine {
 	int vm, vcpu, gmem;
 	char *mem;
+};
+
+struct walker {
+	struct machine m;
+	pthread_t thread;
+	size_t count;
+	long switches;
+};
+
+struct walks {
+	double ns;
+	long switches;
 };
 
 struct sample {
@@ -91,6 +108,31 @@ static void put_word(struct machine *m, uint64_t gpa, uint64_t word)
 	put(m, gpa, &word, sizeof(word));
 }
 
+static void add_vcpu(struct machine *m, unsigned int id)
+{
+	struct kvm_cpuid2 *cpuid;
+	struct kvm_sregs sregs;
+	int kvm;
+
+	m->vcpu = ioctl(m->vm, KVM_CREATE_VCPU, id);
+	if (m->vcpu < 0)
+		ksft_exit_fail_msg("KVM_CREATE_VCPU: %s\n", strerror(errno));
+	cpuid = calloc(1, sizeof(*cpuid) + 256 * sizeof(cpuid->entries[0]));
+	cpuid->nent = 256;
+	kvm = open("/dev/kvm", O_RDWR);
+	do_ioctl(kvm, KVM_GET_SUPPORTED_CPUID, cpuid);
+	do_ioctl(m->vcpu, KVM_SET_CPUID2, cpuid);
+	close(kvm);
+	free(cpuid);
+
+	do_ioctl(m->vcpu, KVM_GET_SREGS, &sregs);
+	sregs.cr0 = 0x80000011;		/* PG, ET, PE */
+	sregs.cr3 = TABLES;
+	sregs.cr4 = 0x20;		/* PAE */
+	sregs.efer = 0x500;		/* LMA, LME */
+	do_ioctl(m->vcpu, KVM_SET_SREGS, &sregs);
+}
+
 static void start(struct machine *m, bool ordinary)
 {
 	struct kvm_userspace_memory_region2 slot = { .memory_size = MEM_SIZE };
@@ -98,9 +140,7 @@ static void start(struct machine *m, bool ordinary)
 		.size = MEM_SIZE, .attributes = KVM_MEMORY_ATTRIBUTE_PRIVATE,
 	};
 	struct kvm_xen_hvm_config xen = {};
-	struct kvm_cpuid2 *cpuid;
-	struct kvm_sregs sregs;
-	int kvm, i;
+	int i;
 
 	m->vm = ndm_vm_create(ordinary ? 0 : KVM_X86_SW_PROTECTED_VM);
 	if (m->vm < 0)
@@ -134,23 +174,7 @@ static void start(struct machine *m, bool ordinary)
 	put_word(m, INFO, 0);
 	put_word(m, INFO + NDM_PAGE, 0);
 
-	m->vcpu = ioctl(m->vm, KVM_CREATE_VCPU, 0);
-	if (m->vcpu < 0)
-		ksft_exit_fail_msg("KVM_CREATE_VCPU: %s\n", strerror(errno));
-	cpuid = calloc(1, sizeof(*cpuid) + 256 * sizeof(cpuid->entries[0]));
-	cpuid->nent = 256;
-	kvm = open("/dev/kvm", O_RDWR);
-	do_ioctl(kvm, KVM_GET_SUPPORTED_CPUID, cpuid);
-	do_ioctl(m->vcpu, KVM_SET_CPUID2, cpuid);
-	close(kvm);
-	free(cpuid);
-
-	do_ioctl(m->vcpu, KVM_GET_SREGS, &sregs);
-	sregs.cr0 = 0x80000011;		/* PG, ET, PE */
-	sregs.cr3 = TABLES;
-	sregs.cr4 = 0x20;		/* PAE */
-	sregs.efer = 0x500;		/* LMA, LME */
-	do_ioctl(m->vcpu, KVM_SET_SREGS, &sregs);
+	add_vcpu(m, 0);
 }
 
 static void end(struct machine *m)
@@ -205,6 +229,12 @@ static uint64_t flushes(void)
 	return now.direct + now.other + now.all + now.cpa / sysconf(_SC_NPROCESSORS_ONLN);
 }
 
+static void use_window(int how)
+{
+	if (ndm_write_file(GENERIC_WINDOW, "%d", how == GENERIC) < 0)
+		ksft_exit_fail_msg("%s can't be written\n", GENERIC_WINDOW);
+}
+
 static void measure(int how, size_t count, struct sample samples[NR_OPS])
 {
 	struct machine m;
@@ -212,9 +242,7 @@ static void measure(int how, size_t count, struct sample samples[NR_OPS])
 	size_t i;
 	int op;
 
-	if (how != UACCESS && ndm_write_file(GENERIC_WINDOW, "%d", how == GENERIC) < 0)
-		ksft_exit_fail_msg("%s can't be written\n", GENERIC_WINDOW);
-
+	use_window(how);
 	start(&m, how == UACCESS);
 	for (op = 0; op < NR_OPS; op++) {
 		/* There's no KVM in between when a VMM writes to its own memory. */
@@ -234,9 +262,61 @@ static void measure(int how, size_t count, struct sample samples[NR_OPS])
 		samples[op].done = true;
 	}
 	end(&m);
+	use_window(WINDOW);
+}
 
-	if (how == GENERIC)
-		ndm_write_file(GENERIC_WINDOW, "0");
+static pthread_barrier_t barrier;
+
+static void *walk(void *arg)
+{
+	struct walker *walker = arg;
+	struct rusage before, after;
+	size_t i;
+
+	pthread_barrier_wait(&barrier);
+	getrusage(RUSAGE_THREAD, &before);
+	for (i = 0; i < walker->count; i++)
+		translate(&walker->m, GVA, true);
+	getrusage(RUSAGE_THREAD, &after);
+	walker->switches = after.ru_nvcsw - before.ru_nvcsw;
+	return NULL;
+}
+
+/* Have some vCPUs walk the same page tables at once, and add up what they did. */
+static void walk_at_once(int how, unsigned int nr, size_t count, struct walks *walks)
+{
+	struct walker walkers[NR_WALKERS];
+	struct machine m;
+	unsigned int i;
+	double begin;
+
+	use_window(how);
+	start(&m, how == UACCESS);
+	pthread_barrier_init(&barrier, NULL, nr + 1);
+	for (i = 0; i < nr; i++) {
+		walkers[i].m = m;
+		walkers[i].count = count / nr;
+		if (i)
+			add_vcpu(&walkers[i].m, i);
+		/* Holes, and page tables of the kernel. */
+		translate(&walkers[i].m, GVA, true);
+		if (pthread_create(&walkers[i].thread, NULL, walk, &walkers[i]))
+			ksft_exit_fail_msg("pthread_create: %s\n", strerror(errno));
+	}
+
+	pthread_barrier_wait(&barrier);
+	begin = ndm_now();
+	walks->switches = 0;
+	for (i = 0; i < nr; i++) {
+		pthread_join(walkers[i].thread, NULL);
+		walks->switches += walkers[i].switches;
+		if (i)
+			close(walkers[i].m.vcpu);
+	}
+	walks->ns = (ndm_now() - begin) * 1e9 / (count / nr * nr);
+	pthread_barrier_destroy(&barrier);
+	end(&m);
+	use_window(WINDOW);
 }
 
 static int by_ns(const void *a, const void *b)
@@ -260,8 +340,11 @@ int main(int argc, char **argv)
 	size_t count = 2000, rounds = 3, round, value;
 	struct sample best[NR_HOWS][NR_OPS];
 	struct ndm_flushes counters;
+	struct walks one, all, few[NR_HOWS] = {}, many[NR_HOWS] = {};
 	bool check = false, icount = false;
 	double reads[NR_HOWS];
+	size_t nr_walks;
+	cpu_set_t cpus;
 	int opt, how, op;
 	char *rest;
 
@@ -305,8 +388,9 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (check) {
 		ksft_print_header();
-		ksft_set_plan(3 + icount);
+		ksft_set_plan(icount ? 4 : 5);
 	}
+	sched_getaffinity(0, sizeof(cpus), &cpus);
 	ndm_pin_here();
 	probe = ndm_probe_open();
 	ndm_flushes(probe, true, &counters);
@@ -351,6 +435,28 @@ int main(int argc, char **argv)
 	printf("%sa single read of 8 bytes: window / generic %.2f\n", prefix,
 	       reads[WINDOW] / reads[GENERIC]);
 
+	/* One thread's time is what counts under -icount. */
+	sched_setaffinity(0, sizeof(cpus), &cpus);
+	nr_walks = count * 100 < 100000 ? count * 100 : 100000;
+	for (round = 0; !icount && round < rounds; round++) {
+		for (how = 0; how < NR_HOWS; how++) {
+			/* They do wait for each other in the direct map. */
+			size_t nr = how == GENERIC ? nr_walks / 10 : nr_walks;
+
+			walk_at_once(how, 1, nr, &one);
+			walk_at_once(how, NR_WALKERS, nr, &all);
+			/* The best of all rounds, others are disturbed. */
+			if (!round || one.ns / all.ns > few[how].ns / many[how].ns) {
+				few[how] = one;
+				many[how] = all;
+			}
+		}
+	}
+	for (how = 0; !icount && how < NR_HOWS; how++)
+		printf("%s%zu walks by %s: %d threads together do %.2f times what one does, %ld voluntary switches (one: %ld)\n",
+		       prefix, how == GENERIC ? nr_walks / 10 : nr_walks, how_names[how], NR_WALKERS,
+		       few[how].ns / many[how].ns, many[how].switches, few[how].switches);
+
 	if (check) {
 		ksft_test_result(best[WINDOW][READ].flushes == 0 &&
 				 best[WINDOW][WALK].flushes == 0 &&
@@ -365,6 +471,13 @@ int main(int argc, char **argv)
 		if (icount)
 			ksft_test_result(reads[WINDOW] <= reads[GENERIC] / 2,
 					 "half of the instructions or less\n");
+		if (!icount) {
+			/* The end of a thread, and what else isn't a walk's. */
+			ksft_test_result(many[WINDOW].switches <= nr_walks / 1000,
+					 "walks of the same page tables don't sleep on each other\n");
+			ksft_test_result(few[WINDOW].ns >= many[WINDOW].ns,
+					 "nor are they slower than one thread's\n");
+		}
 		ksft_finished();
 	}
 	return KSFT_PASS;
