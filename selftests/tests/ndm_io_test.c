@@ -306,10 +306,9 @@ static int vmsplice_to(void)
 static int sendfile_from(void)
 {
 	int fd = memfd_create("io", MFD_CLOEXEC), r;
-	off_t offset = 0;
 
 	must(fd >= 0);
-	r = done(sendfile(fd, file.fd, &offset, LEN), LEN);
+	r = done(sendfile(fd, file.fd, NULL, LEN), LEN);
 	close(fd);
 	return r;
 }
@@ -847,6 +846,17 @@ static int holes(void)
 	return (vec[0] & 1) && !(vec[1] & 1) && (vec[2] & 1) ? 0 : WRONG;
 }
 
+/* ... and made, which MADV_DONTNEED doesn't do. */
+static int madvise_remove(void)
+{
+	memset(mem, 1, 3 * NDM_PAGE);
+	if (madvise(mem, NDM_PAGE, MADV_DONTNEED) || mem[0] != 1)
+		return WRONG;
+	if (madvise(mem + NDM_PAGE, NDM_PAGE, MADV_REMOVE))
+		return errno;
+	return mem[0] == 1 && !mem[NDM_PAGE] && mem[2 * NDM_PAGE] == 1 ? 0 : WRONG;
+}
+
 static int pin(void)
 {
 	int probe = ndm_probe_open();
@@ -896,6 +906,7 @@ static const struct {
 	{ "futex, private", private_futex },
 	{ "futex, shared", shared_futex, EFAULT },
 	{ "mincore(), of holes and pages", holes },
+	{ "madvise(), MADV_REMOVE", madvise_remove },
 	{ "pin_user_pages(), FOLL_LONGTERM", pin, EFAULT },
 };
 
