@@ -332,11 +332,7 @@ int main(int argc, char **argv)
 			return KSFT_FAIL;
 		}
 	}
-	if (optind < argc) {
-		fprintf(stderr, "%s: unknown argument \"%s\" (try --help)\n",
-			argv[0], argv[optind]);
-		return KSFT_FAIL;
-	}
+	ndm_end_of_options(argc, argv);
 
 	ndm_is_no_test = !check;
 	ndm_require(argv[0], NDM_NEED_PROBE | NDM_NEED_FLAG);

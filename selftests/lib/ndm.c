@@ -102,6 +102,14 @@ unsigned int ndm_number(const char *option, const char *text,
 	return value;
 }
 
+void ndm_end_of_options(int argc, char **argv)
+{
+	if (optind >= argc)
+		return;
+	fprintf(stderr, "%s: unknown argument \"%s\" (try --help)\n", argv[0], argv[optind]);
+	exit(NDM_BAD_USAGE);
+}
+
 /* The module lies beside the programs. */
 static void load_probe(const char *program)
 {

@@ -98,6 +98,9 @@ extern unsigned int ndm_failures;
 unsigned int ndm_number(const char *option, const char *text,
 			unsigned int min, unsigned int max);
 
+/* Ends the program, with NDM_BAD_USAGE, if there is more than options. */
+void ndm_end_of_options(int argc, char **argv);
+
 /*
  * A file whose pages have no direct map entry.  KVM_X86_DEFAULT_VM is 0, and
  * what a kind doesn't say.

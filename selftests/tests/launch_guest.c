@@ -397,11 +397,7 @@ int main(int argc, char **argv)
 			return NDM_BAD_USAGE;
 		}
 	}
-	if (optind < argc) {
-		fprintf(stderr, "%s: unknown argument \"%s\" (try --help)\n",
-			argv[0], argv[optind]);
-		return NDM_BAD_USAGE;
-	}
+	ndm_end_of_options(argc, argv);
 
 	ndm_is_no_test = true;
 	ndm_require(argv[0], NDM_NEED_PROBE | NDM_NEED_FLAG);
