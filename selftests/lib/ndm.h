@@ -184,6 +184,7 @@ void ndm_removals(int probe, struct ndm_removals *res);
 void ndm_clear_mce(int probe, __u64 pfn);
 
 /* Wait for the pages to be in the direct map again.  Returns how many aren't. */
+void ndm_empty_pool(void);
 size_t ndm_wait_restored(int probe, const __u64 *pfns, size_t count);
 /* Wait for the number of pages without an entry to fall.  Returns the excess. */
 uint64_t ndm_wait_missing(int probe, uint64_t before);
