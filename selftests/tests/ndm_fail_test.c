@@ -8,9 +8,11 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 
 #include "kselftest_harness.h"
+#include "kvm_util.h"
 #include "ndm_guest.h"
 
 #undef TEST_TIMEOUT_DEFAULT
@@ -433,6 +435,315 @@ TEST(guest_fault)
 	ndm_guest_close(&g);
 	EXPECT_EQ(ndm_wait_missing(probe, missing), 0);
 	close(probe);
+}
+
+/*
+ * Every other operation, once for each thing in it that can fail, until nothing
+ * does: whatever it says, the memory of the file is what it was, or what it is to be,
+ * and the same operation works right afterwards.
+ */
+#define BIG	(MIB(2) + 8 * NDM_PAGE)
+
+struct each {
+	int probe;
+	int vm;			/* without a vCPU */
+	struct ndm_guest g;	/* .vm is NULL if the operation needs none */
+	struct ndm_file f;
+	struct kvm_userspace_memory_region2 region;
+	unsigned int nth;
+};
+
+struct each_op {
+	const char *name;
+	size_t size;		/* of the file, 0: the guest's */
+	int (*prepare)(struct each *e);
+	/* Returns 0 or -errno. */
+	int (*run)(struct each *e);
+	/* Returns what is wrong, or NULL.  @ret is what run() said. */
+	const char *(*check)(struct each *e, int ret);
+	void (*undo)(struct each *e);
+};
+
+static char pattern(size_t i)
+{
+	return i * 7 + i / NDM_PAGE + 1;
+}
+
+static int fill_pattern(struct each *e)
+{
+	size_t i;
+
+	for (i = 0; i < e->f.size; i++)
+		e->f.map[i] = pattern(i);
+	return 0;
+}
+
+static bool holds_pattern(struct each *e, size_t from, size_t to)
+{
+	size_t i;
+
+	for (i = from; i < to; i++) {
+		if (e->f.map[i] != pattern(i))
+			return false;
+	}
+	return true;
+}
+
+static int run_create(struct each *e)
+{
+	int fd = ndm_gmem_create(e->vm, MIB(2), GUEST_MEMFD_FLAG_NO_DIRECT_MAP);
+
+	if (fd < 0)
+		return fd;
+	close(fd);
+	return 0;
+}
+
+/* Neither the start nor the end of a page, nor of 2M. */
+#define WRITE_OFF	(MIB(2) - 5 * NDM_PAGE - 17)
+#define WRITE_LEN	(7 * NDM_PAGE)
+
+static char write_buf[WRITE_LEN];
+static ssize_t written;
+
+static int prepare_pwrite(struct each *e)
+{
+	memset(write_buf, 0x5a, sizeof(write_buf));
+	return ndm_punch(&e->f, 0, e->f.size);
+}
+
+static int run_pwrite(struct each *e)
+{
+	written = pwrite(e->f.fd, write_buf, WRITE_LEN, WRITE_OFF);
+	return written < 0 ? -errno : written == WRITE_LEN ? 0 : -ENOMEM;
+}
+
+static const char *check_pwrite(struct each *e, int ret)
+{
+	size_t i, end = WRITE_OFF + (written > 0 ? written : 0);
+
+	for (i = 0; i < e->f.size; i++) {
+		if (e->f.map[i] != (i >= WRITE_OFF && i < end ? 0x5a : 0))
+			return "other bytes are written than it says";
+	}
+	return NULL;
+}
+
+static int run_populate(struct each *e)
+{
+	return madvise(e->f.map, e->f.size, 23 /* MADV_POPULATE_WRITE */) ? -errno : 0;
+}
+
+static const char *check_zero(struct each *e, int ret)
+{
+	return ndm_nonzero(e->f.map, e->f.size) ? "not zero" : NULL;
+}
+
+/* In the middle of 2M, and over its end. */
+#define HOLE_OFF	(MIB(2) - 3 * NDM_PAGE)
+#define HOLE_LEN	(5 * NDM_PAGE)
+
+static int run_punch(struct each *e)
+{
+	return ndm_punch(&e->f, HOLE_OFF, HOLE_LEN);
+}
+
+static const char *check_punch(struct each *e, int ret)
+{
+	if (!holds_pattern(e, 0, HOLE_OFF) ||
+	    !holds_pattern(e, HOLE_OFF + HOLE_LEN, e->f.size))
+		return "what is beside the hole has changed";
+	if (!ret && ndm_nonzero(e->f.map + HOLE_OFF, HOLE_LEN))
+		return "the hole isn't zero";
+	return NULL;
+}
+
+static void undo_pages(struct each *e)
+{
+	ndm_punch(&e->f, 0, e->f.size);
+}
+
+static int run_release(struct each *e)
+{
+	/* It may take memory. */
+	if (!munmap(e->f.map, e->f.size))
+		e->f.map = NULL;
+	close(e->f.fd);
+	return 0;
+}
+
+static const char *check_release(struct each *e, int ret)
+{
+	if (e->f.map)
+		munmap(e->f.map, e->f.size);
+	/* Another with the same number may have been opened since. */
+	e->f.map = NULL;
+	e->f.fd = -1;
+	return NULL;
+}
+
+static int prepare_bind(struct each *e)
+{
+	e->region = (struct kvm_userspace_memory_region2){
+		.slot = 3,
+		.flags = KVM_MEM_GUEST_MEMFD,
+		.guest_phys_addr = MIB(1024),
+		.memory_size = e->f.size,
+		.userspace_addr = (uintptr_t)e->f.map,
+		.guest_memfd = e->f.fd,
+	};
+	return 0;
+}
+
+static int run_bind(struct each *e)
+{
+	return ioctl(e->f.vm, KVM_SET_USER_MEMORY_REGION2, &e->region) ? -errno : 0;
+}
+
+static void undo_bind(struct each *e)
+{
+	e->region.memory_size = 0;
+	ioctl(e->f.vm, KVM_SET_USER_MEMORY_REGION2, &e->region);
+}
+
+/* A cache with its alias, made anew and then refreshed. */
+static int run_cache(struct each *e)
+{
+	struct {
+		struct kvm_msrs head;
+		struct kvm_msr_entry entry;
+	} msrs = {
+		.head.nmsrs = 1,
+		.entry = {
+			.index = 0x4b564d01 /* MSR_KVM_SYSTEM_TIME_NEW */,
+			.data = e->g.gpa | 1,
+		},
+	};
+	int ret;
+
+	ret = ioctl(e->g.vcpu->fd, KVM_SET_MSRS, &msrs);
+	if (ret != 1)
+		return ret < 0 ? -errno : -ENOMEM;
+	return ndm_guest_enter(&e->g);
+}
+
+static int prepare_cache(struct each *e)
+{
+	ndm_guest_order(&e->g, NDM_GUEST_TOUCH, 0, NDM_PAGE);
+	return ndm_punch(&e->g.file, 0, e->g.file.size);
+}
+
+static int run_attributes(struct each *e)
+{
+	struct kvm_memory_attributes attr = {
+		.address = e->g.gpa,
+		.size = e->g.file.size,
+	};
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		if (ioctl(e->g.vm->fd, KVM_SET_MEMORY_ATTRIBUTES, &attr))
+			return -errno;
+		attr.attributes = KVM_MEMORY_ATTRIBUTE_PRIVATE;
+	}
+	return 0;
+}
+
+static const struct each_op each_ops[] = {
+	{ "create", BIG, NULL, run_create, NULL, NULL },
+	{ "pwrite", BIG, prepare_pwrite, run_pwrite, check_pwrite, undo_pages },
+	{ "populate", BIG, NULL, run_populate, check_zero, undo_pages },
+	{ "split", BIG, fill_pattern, run_punch, check_punch, undo_pages },
+	{ "release", BIG, fill_pattern, run_release, check_release, NULL },
+	{ "bind", BIG, prepare_bind, run_bind, NULL, undo_bind },
+	{ "cache", 0, prepare_cache, run_cache, NULL, NULL },
+	{ "attributes", 0, NULL, run_attributes, NULL, NULL },
+};
+
+/* A file of its own for each time, as it may be gone then. */
+static int each_open(struct each *e, const struct each_op *op)
+{
+	const struct ndm_kind shared = NDM_MMAP_SHARED;
+
+	return op->size ? ndm_open(&e->f, &shared, op->size) : 0;
+}
+
+static int each_once(struct each *e, const struct each_op *op, bool fail, bool *failed)
+{
+	int ret;
+
+	if (op->prepare && op->prepare(e))
+		return -EIO;
+	if (fail)
+		fail_nth(e->nth);
+	ret = op->run(e);
+	if (fail)
+		*failed = has_failed();
+	return ret;
+}
+
+TEST(each_operation)
+{
+	const struct ndm_kind protected = NDM_PROTECTED;
+	const struct each_op *op;
+	struct each e = {};
+	unsigned int errors;
+	uint64_t missing;
+	const char *why;
+	bool failed;
+	int ret;
+
+	e.probe = ndm_probe_open();
+	open_all();
+	e.vm = ndm_vm_create(0);
+	ASSERT_GE(e.vm, 0);
+	ASSERT_EQ(ndm_guest_open(&e.g, &protected, PAGES * NDM_PAGE), 0);
+
+	for (op = each_ops; op < each_ops + ARRAY_SIZE(each_ops); op++) {
+		missing = ndm_missing(e.probe);
+		errors = 0;
+		for (e.nth = 1, failed = true; failed && e.nth < MAX_NTH; e.nth++) {
+			ASSERT_EQ(each_open(&e, op), 0);
+			ret = each_once(&e, op, true, &failed);
+			errors += ret != 0;
+			EXPECT_TRUE(!ret || (failed && (ret == -ENOMEM || ret == -EFAULT ||
+							ret == -EINTR)))
+				TH_LOG("%s, nth %u: %s", op->name, e.nth, strerror(-ret));
+			if (op->size && e.f.fd >= 0 && op->run != run_release)
+				expect_sane(_metadata, e.probe, e.f.fd, op->size / NDM_PAGE);
+			why = op->check ? op->check(&e, ret) : NULL;
+			EXPECT_EQ(why, NULL)
+				TH_LOG("%s, nth %u, %s: %s", op->name, e.nth,
+				       ret ? strerror(-ret) : "success", why);
+			if (!ret && op->undo)
+				op->undo(&e);
+
+			/* What failed works when tried again. */
+			if (ret) {
+				EXPECT_EQ(each_once(&e, op, false, NULL), 0)
+					TH_LOG("%s, again after nth %u", op->name, e.nth);
+				why = op->check ? op->check(&e, 0) : NULL;
+				EXPECT_EQ(why, NULL)
+					TH_LOG("%s, again after nth %u: %s", op->name, e.nth,
+					       why);
+				if (op->undo)
+					op->undo(&e);
+			}
+			if (op->size)
+				ndm_close(&e.f);
+		}
+		TH_LOG("%s: %u places to fail, %u of them with an error", op->name,
+		       e.nth - 1, errors);
+		EXPECT_LT(e.nth, MAX_NTH);
+		EXPECT_GT(e.nth, 2);
+		if (!op->size)
+			ndm_punch(&e.g.file, 0, e.g.file.size);
+		EXPECT_EQ(ndm_wait_missing(e.probe, missing), 0)
+			TH_LOG("%s", op->name);
+	}
+	ndm_guest_close(&e.g);
+	close(e.vm);
+	close(e.probe);
 }
 
 int main(int argc, char **argv)
