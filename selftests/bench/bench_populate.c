@@ -8,7 +8,8 @@
  *
  *   --check  print KTAP, and fail when a figure that doesn't depend on speed is
  *            missed: at most 512 flushes and no split per GiB populated, all 2M
- *            entries whole again after the file is gone
+ *            entries whole again after the file is gone, 512 page faults of the
+ *            guest and 2M SPTEs
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,6 +22,7 @@
 #include <sys/param.h>
 
 #include "kselftest.h"
+#include "kvm_util.h"
 #include "ndm_guest.h"
 
 #define MAX_ROUNDS	31
@@ -42,6 +44,7 @@ struct sample {
 	uint64_t populate_flushes, release_flushes;
 	uint64_t splits;
 	uint64_t blocks, whole;			/* 2M blocks: used, whole again */
+	uint64_t faults, huge;			/* of the guest: page faults, 2M SPTEs */
 };
 
 /* Times are medians, counts are the worst round's and per GiB. */
@@ -50,6 +53,7 @@ struct summary {
 	uint64_t flushes[2], splits[2];
 	uint64_t release_flushes;
 	uint64_t blocks, whole;
+	uint64_t faults[2], huge[2];		/* the most, the fewest */
 };
 
 static const char *prefix = "";
@@ -100,6 +104,22 @@ static void count_whole(const struct ndm_picture *before, const __u64 *pfns,
 	free(seen);
 }
 
+/* Only faults on the file's memory are to be counted, not those on page tables. */
+static void map_slot0(struct ndm_guest *g)
+{
+	struct userspace_mem_region *slot0 = memslot2region(g->vm, 0);
+	struct kvm_pre_fault_memory range = {
+		.gpa = slot0->region.guest_phys_addr,
+		.size = slot0->region.memory_size,
+	};
+
+	while (range.size) {
+		if (__vcpu_ioctl(g->vcpu, KVM_PRE_FAULT_MEMORY, &range) &&
+		    errno != EINTR && errno != EAGAIN)
+			ksft_exit_fail_msg("KVM_PRE_FAULT_MEMORY: %s\n", strerror(errno));
+	}
+}
+
 static void measure(int way, bool flag, size_t size, struct sample *s)
 {
 	const struct ndm_kind kind = {
@@ -124,6 +144,12 @@ static void measure(int way, bool flag, size_t size, struct sample *s)
 	if (ret)
 		ksft_exit_fail_msg("guest_memfd: %s\n", strerror(-ret));
 
+	if (way == GUEST) {
+		map_slot0(&g);
+		s->faults = vcpu_get_stat(g.vcpu, pf_fixed);
+		s->huge = vm_get_stat(g.vm, pages_2m);
+	}
+
 	splits_before = splits();
 	flushes();
 	start = ndm_now();
@@ -144,6 +170,10 @@ static void measure(int way, bool flag, size_t size, struct sample *s)
 	s->splits = splits() - splits_before;
 	if (ret)
 		ksft_exit_fail_msg("populate: %s\n", strerror(-ret));
+	if (way == GUEST) {
+		s->faults = vcpu_get_stat(g.vcpu, pf_fixed) - s->faults;
+		s->huge = vm_get_stat(g.vm, pages_2m) - s->huge;
+	}
 
 	ndm_check_file(probe, way == GUEST ? g.file.fd : f.fd, 0, pages, pfns,
 		       NULL, &res);
@@ -198,12 +228,16 @@ static void summarize(struct sample samples[2][MAX_ROUNDS], int rounds,
 	for (flag = 0; flag < 2; flag++) {
 		sum->populate[flag] = MEDIAN(samples[flag], populate, rounds);
 		sum->release[flag] = MEDIAN(samples[flag], release, rounds);
+		sum->huge[flag] = UINT64_MAX;
 		for (i = 0; i < rounds; i++) {
 			s = &samples[flag][i];
 			sum->flushes[flag] = MAX(sum->flushes[flag],
 						 s->populate_flushes * per_gib);
 			sum->splits[flag] = MAX(sum->splits[flag],
 						s->splits * per_gib);
+			sum->faults[flag] = MAX(sum->faults[flag],
+						s->faults * per_gib);
+			sum->huge[flag] = MIN(sum->huge[flag], s->huge * per_gib);
 			if (!flag)
 				continue;
 			sum->release_flushes = MAX(sum->release_flushes,
@@ -239,6 +273,10 @@ static void print_table(const struct summary *sums, size_t size, int rounds)
 		    (unsigned long long)sum->splits[1],
 		    sum->blocks ? 100.0 * sum->whole / sum->blocks : 0.0);
 	}
+	sum = &sums[GUEST];
+	say("Per GiB that the guest touches: page faults off %llu, on %llu; 2M SPTEs off %llu, on %llu",
+	    (unsigned long long)sum->faults[0], (unsigned long long)sum->faults[1],
+	    (unsigned long long)sum->huge[0], (unsigned long long)sum->huge[1]);
 	say("Without the flag, fallocate() leaves it to the first access to zero a page.");
 }
 
@@ -252,7 +290,8 @@ static void print_lines(const struct summary *sums, size_t size, int rounds)
 		sum = &sums[way];
 		say("bench way=%s size_mib=%zu rounds=%d populate_off_s=%.4f populate_on_s=%.4f populate_ratio=%.3f "
 		    "free_off_s=%.4f free_on_s=%.4f free_ratio=%.3f flushes_per_gib=%llu free_flushes_per_gib=%llu "
-		    "splits_per_gib=%llu blocks=%llu whole_again=%llu",
+		    "splits_per_gib=%llu blocks=%llu whole_again=%llu "
+		    "faults_off_per_gib=%llu faults_per_gib=%llu huge_off_per_gib=%llu huge_per_gib=%llu",
 		    way_names[way], size >> 20, rounds,
 		    sum->populate[0], sum->populate[1],
 		    sum->populate[1] / sum->populate[0],
@@ -262,7 +301,11 @@ static void print_lines(const struct summary *sums, size_t size, int rounds)
 		    (unsigned long long)sum->release_flushes,
 		    (unsigned long long)sum->splits[1],
 		    (unsigned long long)sum->blocks,
-		    (unsigned long long)sum->whole);
+		    (unsigned long long)sum->whole,
+		    (unsigned long long)sum->faults[0],
+		    (unsigned long long)sum->faults[1],
+		    (unsigned long long)sum->huge[0],
+		    (unsigned long long)sum->huge[1]);
 	}
 }
 
@@ -286,6 +329,12 @@ static void check_figures(const struct summary *sums)
 				 way_names[way], (unsigned long long)sum->whole,
 				 (unsigned long long)sum->blocks);
 	}
+
+	sum = &sums[GUEST];
+	ksft_test_result(sum->faults[1] <= 512, "guest: at most 512 page faults per GiB: %llu\n",
+			 (unsigned long long)sum->faults[1]);
+	ksft_test_result(sum->huge[1] >= 512, "guest: 512 2M SPTEs per GiB: %llu\n",
+			 (unsigned long long)sum->huge[1]);
 }
 
 int main(int argc, char **argv)
@@ -339,7 +388,7 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (check) {
 		ksft_print_header();
-		ksft_set_plan(3 * NR_WAYS);
+		ksft_set_plan(3 * NR_WAYS + 2);
 	}
 	ndm_pin_here();
 	probe = ndm_probe_open();
