@@ -36,6 +36,7 @@ static const char * const phase_names[] = {
 #define LINE_TESTED	"ndm: memory ok: "
 #define LINE_SECRET	"ndm: secret written: "
 #define LINE_LIVES	"ndm: guest lives"
+#define LINE_PREFIX	"ndm: "
 
 /* Each of them must have said ok. */
 static const char * const proofs[] = {
@@ -360,10 +361,13 @@ static void take_line(struct run *run, const char *line)
 	if (!strncmp(line, LINE_TESTED, strlen(LINE_TESTED)))
 		run->tested = strtoull(line + strlen(LINE_TESTED), NULL, 10);
 	run->lives |= !strncmp(line, LINE_LIVES, strlen(LINE_LIVES));
+	if (strncmp(line, LINE_PREFIX, strlen(LINE_PREFIX)))
+		return;
+	line += strlen(LINE_PREFIX);
 	for (i = 0; i < NR_PROOFS; i++) {
 		len = strlen(proofs[i]);
-		if (!strncmp(line, "ndm: ", 6) && !strncmp(line + 6, proofs[i], len) &&
-		    !strncmp(line + 6 + len, " ok: ", 5))
+		if (!strncmp(line, proofs[i], len) &&
+		    !strncmp(line + len, " ok: ", strlen(" ok: ")))
 			run->proved[i] = true;
 	}
 }
@@ -385,8 +389,8 @@ static void follow(struct run *run, pid_t pid, int in, FILE *out)
 		line[strcspn(line, "\r\n")] = 0;
 		snprintf(last_lines[nr_lines++ % LAST_LINES], sizeof(last_lines[0]),
 			 "%.150s", line);
-		text = strstr(line, "ndm: ") ?: line;
-		if (verbose || !strncmp(text, "ndm: ", 6))
+		text = strstr(line, LINE_PREFIX) ?: line;
+		if (verbose || !strncmp(text, LINE_PREFIX, strlen(LINE_PREFIX)))
 			printf("  | %s\n", line);
 		take_line(run, text);
 		for (i = 0; i < sizeof(events) / sizeof(events[0]); i++) {

@@ -35,7 +35,7 @@ static void create_gmem(struct vmm *vmm)
 	const bool no_direct_map = vmm->backing == BACKING_NO_DIRECT_MAP;
 	struct kvm_create_guest_memfd create = {
 		.size = vmm->memory,
-		/* The other kind can only be filled through a mapping. */
+		/* The other kind can only be filled through a mapping, which stays. */
 		.flags = no_direct_map ? GUEST_MEMFD_FLAG_NO_DIRECT_MAP :
 			 GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED,
 	};
@@ -50,9 +50,9 @@ static void create_gmem(struct vmm *vmm)
 	if (no_direct_map)
 		return;
 
-	vmm->loader = mmap(NULL, vmm->memory, PROT_READ | PROT_WRITE,
-			   MAP_SHARED, vmm->gmem, 0);
-	if (vmm->loader == MAP_FAILED)
+	/* KVM, too, reaches memory that has a direct map by its address. */
+	if (mmap(vmm->hva, vmm->memory, PROT_READ | PROT_WRITE,
+		 MAP_SHARED | MAP_FIXED, vmm->gmem, 0) == MAP_FAILED)
 		die("cannot map the guest_memfd: %s", strerror(errno));
 }
 
@@ -67,7 +67,6 @@ void memory_create(struct vmm *vmm)
 	int err;
 
 	vmm->gmem = -1;
-	vmm->loader = NULL;
 	vmm->hva = mmap(NULL, vmm->memory + align,
 			anonymous ? PROT_READ | PROT_WRITE : PROT_NONE,
 			RESERVE_FLAGS, -1, 0);
@@ -97,8 +96,8 @@ void memory_write(struct vmm *vmm, uint64_t gpa, const void *data, size_t size)
 	if (gpa > vmm->memory || size > vmm->memory - gpa)
 		die("%zu bytes at 0x%llx don't fit into the guest's memory", size,
 		    (unsigned long long)gpa);
-	if (vmm->gmem < 0 || vmm->loader) {
-		memcpy((vmm->loader ?: vmm->hva) + gpa, data, size);
+	if (vmm->backing != BACKING_NO_DIRECT_MAP) {
+		memcpy(vmm->hva + gpa, data, size);
 		return;
 	}
 	while (size) {
@@ -111,13 +110,6 @@ void memory_write(struct vmm *vmm, uint64_t gpa, const void *data, size_t size)
 		gpa += written;
 		size -= written;
 	}
-}
-
-void memory_loaded(struct vmm *vmm)
-{
-	if (vmm->loader)
-		munmap(vmm->loader, vmm->memory);
-	vmm->loader = NULL;
 }
 
 /*

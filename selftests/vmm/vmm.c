@@ -328,7 +328,6 @@ int main(int argc, char **argv)
 	create_vm();
 	memory_create(&vmm);
 	boot_load(&vmm, kernel, initrd, append);
-	memory_loaded(&vmm);
 	if (stopped)
 		raise(SIGSTOP);
 	if (interactive)

@@ -60,7 +60,6 @@ struct vmm {
 	uint64_t memory;	/* bytes */
 	int gmem;		/* -1: anonymous memory */
 	char *hva;		/* of the memslot: PROT_NONE unless anonymous */
-	char *loader;		/* guest_memfd mapped until the guest starts, or NULL */
 };
 
 /* All of them end the program with one line on standard error if they fail. */
@@ -69,7 +68,6 @@ void __attribute__((format(printf, 1, 2), noreturn)) die(const char *fmt, ...);
 /* memory.c */
 void memory_create(struct vmm *vmm);
 void memory_write(struct vmm *vmm, uint64_t gpa, const void *data, size_t size);
-void memory_loaded(struct vmm *vmm);
 /* Returns 0 or -errno; the guest asks for it. */
 int memory_convert(struct vmm *vmm, uint64_t gpa, uint64_t pages, bool private);
 
