@@ -471,7 +471,8 @@ int main(int argc, char **argv)
 			/* The end of a thread, and what else isn't a walk's. */
 			ksft_test_result(many[WINDOW].switches <= nr_walks / 1000,
 					 "walks of the same page tables don't sleep on each other\n");
-			ksft_test_result(few[WINDOW].ns >= many[WINDOW].ns,
+			/* Convoys make it a third.  A busy host may take a fifth. */
+			ksft_test_result(few[WINDOW].ns * 5 >= many[WINDOW].ns * 4,
 					 "nor are they slower than one thread's\n");
 		}
 		ksft_finished();

@@ -311,14 +311,18 @@ static void print_lines(const struct summary *sums, size_t size, int rounds)
 
 static void check_figures(const struct summary *sums)
 {
+	const uint64_t pages = (1ull << 30) / NDM_PAGE;
 	const struct summary *sum;
+	uint64_t other = 0;
+	unsigned int most;
 	int way;
 
 	for (way = 0; way < NR_WAYS; way++) {
 		sum = &sums[way];
-		ksft_test_result(sum->flushes[1] <= 512,
-				 "%s: at most 512 flushes per GiB: %llu\n",
-				 way_names[way],
+		most = way == FALLOCATE ? 32 : 512;
+		ksft_test_result(sum->flushes[1] <= most,
+				 "%s: at most %u flushes per GiB: %llu\n",
+				 way_names[way], most,
 				 (unsigned long long)sum->flushes[1]);
 		ksft_test_result(!sum->splits[1],
 				 "%s: no splits of 2M entries per GiB: %llu\n",
@@ -331,8 +335,12 @@ static void check_figures(const struct summary *sums)
 	}
 
 	sum = &sums[GUEST];
-	ksft_test_result(sum->faults[1] <= 512, "guest: at most 512 page faults per GiB: %llu\n",
-			 (unsigned long long)sum->faults[1]);
+	/* What the guest faults in beside the memory that is measured, it does with "off", too. */
+	if (sum->faults[0] > pages)
+		other = sum->faults[0] - pages;
+	ksft_test_result(sum->faults[1] <= 512 + other,
+			 "guest: at most 512 page faults per GiB, and %llu elsewhere: %llu\n",
+			 (unsigned long long)other, (unsigned long long)sum->faults[1]);
 	ksft_test_result(sum->huge[1] >= 512, "guest: 512 2M SPTEs per GiB: %llu\n",
 			 (unsigned long long)sum->huge[1]);
 }
