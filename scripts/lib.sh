@@ -31,7 +31,7 @@ export LC_ALL=C.UTF-8 TZ=UTC
 umask 022
 
 say()  { printf '%s: %s\n' "$VERB" "$*" >&2; }
-die()  { printf '%s: error: %s\n' "$VERB" "$*" >&2; exit 1; }
+die()  { DIED=1; printf '%s: error: %s\n' "$VERB" "$*" >&2; exit 1; }
 warn() { printf '%s: warning: %s\n' "$VERB" "$*" >&2; }
 
 # The help of a verb is the comment block below its SPDX line, and what all have.
@@ -63,6 +63,12 @@ lib_exit() {
 		done
 		[ "$i" -lt 300 ] || kill -KILL -- "-$GROUP" 2> /dev/null || :
 	fi
+	# Whatever it was that failed, this may be why.
+	case $rc in
+	0 | 130 | 143) ;;
+	*) [ "$BASHPID" != "$$" ] || [ -n "${DIED:-}" ] || ! no_space "$BUILD" ||
+		say "error: the disk is full (free some space in $BUILD, or have NDM_BUILD=DIR name another place)" ;;
+	esac
 	for cmd in ${AT_EXIT[@]+"${AT_EXIT[@]}"}; do eval "$cmd"; done
 	exit "$rc"
 }
@@ -75,12 +81,13 @@ set_traps() {
 }
 set_traps
 
-# Kbuild takes neither.
+# Kbuild takes neither spaces nor colons, QEMU no commas, and shells, make and sed have their
+# own idea of some others.
 case $TOP$BUILD$LINUX$OBJ in
-*[[:space:]:]*)
+*[[:space:]:,\;\&\|\<\>\(\)\{\}\[\]\*\?\#\$%\!\"\'\`\\]*)
 	case " $* " in
 	*" -h "* | *" --help "*) ;;
-	*) die "a kernel can't be built in a directory with a space or a colon in its name: $TOP" ;;
+	*) die "a kernel can't be built in a directory with a space, a colon or the like in its name: $(printf '%s\n' "$TOP" "$BUILD" "$LINUX" "$OBJ" | grep -m 1 '[^A-Za-z0-9_./+=@~-]')" ;;
 	esac ;;
 esac
 
@@ -116,10 +123,11 @@ make_build() {
 }
 # no_space DIR: has its file system, or that of what is nearest, less than 4 MiB left?
 no_space() {
-	local dir=$1 free
+	local dir=$1 size free
 	while [ ! -d "$dir" ]; do dir=$(dirname "$dir"); done
-	free=$(df -k --output=avail "$dir" 2> /dev/null | tail -n 1) || return 1
-	[ "${free:-4096}" -lt 4096 ]
+	read -r size free <<< "$(df -k --output=size,avail "$dir" 2> /dev/null | tail -n 1)"
+	# One like /proc has no size.
+	[ "${size:-0}" -gt 0 ] && [ "${free:-4096}" -lt 4096 ]
 }
 
 # scratch: sets "work" to a directory that ends with the verb.  What one left that was
@@ -196,6 +204,17 @@ tree_lock() {
 	export NDM_TREE_LOCKED=$lock
 }
 tree_unlock() { exec 9>&-; unset NDM_TREE_LOCKED; }
+
+# One at a time has the trees in build/check; whom the holder starts is no other.
+check_lock() {
+	local lock=$BUILD/check/.lock
+	[ "${NDM_CHECK_LOCKED:-}" != "$lock" ] || return 0
+	make_build
+	mkdir -p "$BUILD/check"
+	exec 8> "$lock"
+	flock -n 8 || die "another scripts/check is at a slow gate, or scripts/configs runs"
+	export NDM_CHECK_LOCKED=$lock
+}
 
 # console_from FILE LINE N: N lines of a kernel's console from LINE on, without what
 # only its disassembly would tell.
