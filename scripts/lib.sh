@@ -50,11 +50,11 @@ need_number() {
 	case $2 in '' | *[!0-9]*) bad_usage "$1 needs a whole number, not \"$2\"" ;; esac
 }
 
-# at_exit CMD: runs however the verb ends.  What "shown" or "grouped" started ends
-# before, all of it.
+# at_exit CMD: runs however the verb ends, before those that were there already.  What
+# "shown" or "grouped" started ends before, all of it.
 at_exit() { AT_EXIT+=("$1"); }
 lib_exit() {
-	local rc=$? cmd i
+	local rc=$? i
 	trap '' INT TERM HUP
 	if [ -n "$GROUP" ] && kill -TERM -- "-$GROUP" 2> /dev/null; then
 		for i in $(seq 300); do
@@ -69,7 +69,8 @@ lib_exit() {
 	*) [ "$BASHPID" != "$$" ] || [ -n "${DIED:-}" ] || ! no_space "$BUILD" ||
 		say "error: the disk is full (free some space in $BUILD, or have NDM_BUILD=DIR name another place)" ;;
 	esac
-	for cmd in ${AT_EXIT[@]+"${AT_EXIT[@]}"}; do eval "$cmd"; done
+	# The last one first: it may need what an earlier one removes.
+	for ((i = ${#AT_EXIT[@]} - 1; i >= 0; i--)); do eval "${AT_EXIT[i]}"; done
 	exit "$rc"
 }
 # A subshell that uses "shown" or "grouped" calls this again.
