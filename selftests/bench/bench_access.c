@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <math.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
@@ -319,6 +320,21 @@ static void walk_at_once(int how, unsigned int nr, size_t count, struct walks *w
 	use_window(WINDOW);
 }
 
+/* As bench_populate does. */
+static void print_row(const char *key, const char *text, double off, double on,
+		      const char *target)
+{
+	const double limit = *target ? atof(target + 2) : 0;
+	const bool met = !*target || (*target == '<' ? on <= limit : on >= limit);
+
+	printf("%sbench\t%s\t%s\t", prefix, key, text);
+	if (isnan(off))
+		printf("-");
+	else
+		printf("%.2f", off);
+	printf("\t%.2f\t%s\t%s\n", on, *target ? target : "-", met ? "met" : "missed");
+}
+
 static int by_ns(const void *a, const void *b)
 {
 	const struct sample *x = a, *y = b;
@@ -452,6 +468,25 @@ int main(int argc, char **argv)
 		printf("%s%zu walks by %s: %d threads together do %.2f times what one does, %ld voluntary switches (one: %ld)\n",
 		       prefix, how == GENERIC ? nr_walks / 10 : nr_walks, how_names[how], NR_WALKERS,
 		       few[how].ns / many[how].ns, many[how].switches, few[how].switches);
+
+	/* For scripts/bench; "off" is what is accessed by its userspace address. */
+	print_row("window_flushes", "flushes per window", best[UACCESS][READ].flushes,
+		  best[WINDOW][READ].flushes, "<=0");
+	if (icount) {
+		print_row("window_instructions", "instructions, 8 bytes, ioctl included",
+			  best[UACCESS][READ].ns, best[WINDOW][READ].ns, "");
+		print_row("window_uaccess", "... window / uaccess", 1,
+			  best[WINDOW][READ].ns / best[UACCESS][READ].ns, "<=1.5");
+		print_row("window_generic", "instructions: window / generic window", NAN,
+			  reads[WINDOW] / reads[GENERIC], "<=0.5");
+	} else {
+		print_row("walk_switches", "sleeps in 100000 walks of 8 threads",
+			  many[UACCESS].switches * 100000.0 / nr_walks,
+			  many[WINDOW].switches * 100000.0 / nr_walks, "<=100");
+		print_row("walk_throughput", "throughput of 8 threads / one's",
+			  few[UACCESS].ns / many[UACCESS].ns,
+			  few[WINDOW].ns / many[WINDOW].ns, ">=1");
+	}
 
 	if (check) {
 		ksft_test_result(best[WINDOW][READ].flushes == 0 &&

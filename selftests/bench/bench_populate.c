@@ -1,73 +1,153 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What the flag costs: populate and free a guest_memfd with the flag off and on,
- * in turns, in one boot.  Seconds of one machine say little, so only their ratio
- * is a claim; flushes and splits of the direct map are counted.
+ * What the flag costs: populate and free guest_memfds with the flag off and on, in
+ * turns, in one boot.  Seconds of one machine say little, so only their ratio is a
+ * claim; flushes, splits of the direct map, faults and locks are counted.
  *
- * Usage: bench_populate [--size MIB] [--rounds N] [--check]
+ * Usage: bench_populate [--size MIB] [--rounds N] [--check] [SECTION...]
  *
- *   --check  print KTAP, and fail when a figure that doesn't depend on speed is
- *            missed: at most 512 flushes and no split per GiB populated, all 2M
- *            entries whole again after the file is gone, 512 page faults of the
- *            guest and 2M SPTEs
+ *   --size MIB   of a file (default 64); what is released while others work is larger
+ *   --rounds N   default 3: times are medians, counts are the worst round's
+ *   --check      print KTAP, and fail when a figure is missed that doesn't depend on
+ *                speed
+ *
+ * Sections, by default all that the machine is fit for:
+ *   single       one file, populated in each way there is, in new blocks and in those
+ *                that the last file has left
+ *   locks        what is taken of state that others share
+ *   files1, files33, files300
+ *                so many files that grow in turn, of which 9 in 10 are freed
+ *   release      freed with one CPU and with all
+ *   hole         a hole of a page while another file is freed
+ *   node         memory of a node that is full
+ *
+ * For scripts/bench, each row is printed once more, separated by tabs.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <math.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/param.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 
 #include "kselftest.h"
 #include "kvm_util.h"
 #include "ndm_guest.h"
 
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE	23
+#endif
+
 #define MAX_ROUNDS	31
+#define MAX_ROWS	128
 
-enum { FALLOCATE, MMAP, GUEST, NR_WAYS };
-
-static const char * const way_names[] = {
-	[FALLOCATE] = "fallocate", [MMAP] = "mmap", [GUEST] = "guest"
-};
-
-static const char * const way_texts[] = {
-	[FALLOCATE] = "fallocate() all at once",
-	[MMAP] = "the host touches each page",
-	[GUEST] = "the guest touches each page",
-};
-
-struct sample {
-	double populate, release;		/* seconds */
-	uint64_t populate_flushes, release_flushes;
-	uint64_t splits;
-	uint64_t blocks, whole;			/* 2M blocks: used, whole again */
-	uint64_t faults, huge;			/* of the guest: page faults, 2M SPTEs */
-};
-
-/* Times are medians, counts are the worst round's and per GiB. */
-struct summary {
-	double populate[2], release[2];		/* by flag */
-	uint64_t flushes[2], splits[2];
-	uint64_t release_flushes;
-	uint64_t blocks, whole;
-	uint64_t faults[2], huge[2];		/* the most, the fewest */
-};
+enum { HOLES = 200, NR_FILES_MAX = 300 };
 
 static const char *prefix = "";
 static int probe;
+static unsigned int rounds = 3;
+static size_t size = MIB(64);
 
-static void say(const char *fmt, ...)
+/* What the table has. */
+static struct row {
+	char key[48];
+	char text[80];
+	double off, on;		/* NAN: nothing to say */
+	double limit;		/* of "on", or NAN */
+	bool at_least;		/* it's the least */
+	bool counted;		/* doesn't depend on speed */
+} rows[MAX_ROWS];
+static unsigned int nr_rows;
+
+static void add_row(const char *key, const char *text, double off, double on,
+		    double limit, bool counted)
 {
-	va_list args;
+	struct row *row = &rows[nr_rows++];
 
-	printf("%s", prefix);
-	va_start(args, fmt);
-	vprintf(fmt, args);
-	va_end(args);
-	printf("\n");
+	if (nr_rows > MAX_ROWS)
+		ksft_exit_fail_msg("too many rows\n");
+	snprintf(row->key, sizeof(row->key), "%s", key);
+	snprintf(row->text, sizeof(row->text), "%s", text);
+	row->off = off;
+	row->on = on;
+	row->limit = limit;
+	row->counted = counted;
+}
+
+/* A time: "off" is the unit. */
+static void add_ratio(const char *key, const char *text, double off, double on,
+		      double limit)
+{
+	add_row(key, text, off > 0 ? 1 : NAN, off > 0 ? on / off : NAN, limit, false);
+}
+
+static void at_least(void)
+{
+	rows[nr_rows - 1].at_least = true;
+}
+
+static bool row_met(const struct row *row)
+{
+	if (isnan(row->limit))
+		return true;
+	return row->at_least ? row->on >= row->limit : row->on <= row->limit;
+}
+
+static const char *number(double value, char *buf, size_t len)
+{
+	if (isnan(value))
+		snprintf(buf, len, "-");
+	else if (value == (long)value)
+		snprintf(buf, len, "%ld", (long)value);
+	else
+		snprintf(buf, len, "%.2f", value);
+	return buf;
+}
+
+static void print_rows(void)
+{
+	char off[32], on[32], limit[32];
+	struct row *row;
+
+	printf("%s%-44s %9s %9s %10s\n", prefix, "", "off", "on", "target");
+	for (row = rows; row < rows + nr_rows; row++) {
+		number(row->limit, limit, sizeof(limit));
+		printf("%s%-44s %9s %9s %2s%8s%s\n", prefix, row->text,
+		       number(row->off, off, sizeof(off)),
+		       number(row->on, on, sizeof(on)),
+		       isnan(row->limit) ? "" : row->at_least ? ">=" : "<=", limit,
+		       row_met(row) ? "" : "  missed");
+	}
+	for (row = rows; row < rows + nr_rows; row++)
+		printf("%sbench\t%s\t%s\t%s\t%s\t%s%s\t%s\n", prefix, row->key, row->text,
+		       number(row->off, off, sizeof(off)),
+		       number(row->on, on, sizeof(on)),
+		       isnan(row->limit) ? "" : row->at_least ? ">=" : "<=",
+		       number(row->limit, limit, sizeof(limit)),
+		       row_met(row) ? "met" : "missed");
+}
+
+static int compare(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+static double median(double *values, unsigned int nr)
+{
+	qsort(values, nr, sizeof(*values), compare);
+	return nr & 1 ? values[nr / 2] : (values[nr / 2 - 1] + values[nr / 2]) / 2;
 }
 
 static uint64_t splits(void)
@@ -84,9 +164,48 @@ static uint64_t flushes(void)
 	return now.direct + now.all + now.cpa / sysconf(_SC_NPROCESSORS_ONLN);
 }
 
-/* Blocks that the file used and one entry mapped before: are they whole again? */
+static void effort(bool start, bool locks, struct ndm_effort *arg)
+{
+	*arg = (struct ndm_effort){ .start = start, .locks = locks };
+	if (ioctl(probe, NDM_IOC_EFFORT, arg))
+		ksft_exit_fail_msg("NDM_IOC_EFFORT: %s\n", strerror(errno));
+	if (arg->missed)
+		printf("# %llu events missed\n", (unsigned long long)arg->missed);
+}
+
+/* --- One file */
+
+enum { FALLOCATE, PWRITE, POPULATE, TOUCH, GUEST, PRIVATE, NR_WAYS };
+
+static const struct {
+	const char *name, *text;
+	unsigned int flushes;		/* at most, per GiB */
+	double fresh, recycled;		/* time to populate, at most */
+	double churn;			/* ... and to free */
+} ways[NR_WAYS] = {
+	[FALLOCATE] = { "fallocate", "fallocate()", 32, NAN, NAN, NAN },
+	[PWRITE] = { "pwrite", "pwrite(), off: memcpy()", 32, 1.0, 1.0, NAN },
+	[POPULATE] = { "populate", "MADV_POPULATE_WRITE", 32, NAN, NAN, 1.0 },
+	[TOUCH] = { "touch", "host's faults", 512, NAN, NAN, 1.0 },
+	[GUEST] = { "guest", "guest's faults, shared", 512, 0.6, 0.3, 1.0 },
+	[PRIVATE] = { "private", "guest's faults, private", 512, 0.6, 0.3, 1.0 },
+};
+
+/* In new blocks, and in those of the file before. */
+enum { FRESH, RECYCLED, NR_CYCLES };
+
+struct sample {
+	double populate, release;		/* seconds */
+	uint64_t flushes;
+	uint64_t splits;
+	uint64_t blocks, whole;			/* 2M blocks: used, whole again */
+	uint64_t faults, huge;			/* of the guest: page faults, 2M SPTEs */
+	struct ndm_effort effort;
+};
+
+/* Blocks that a file used and one entry mapped before: are they whole again? */
 static void count_whole(const struct ndm_picture *before, const __u64 *pfns,
-			size_t pages, struct sample *s)
+			size_t pages, uint64_t *blocks, uint64_t *whole)
 {
 	uint8_t *seen = calloc(before->pages / 512 + 1, 1);
 	struct ndm_picture after;
@@ -97,8 +216,8 @@ static void count_whole(const struct ndm_picture *before, const __u64 *pfns,
 		if (seen[pfns[i] / 512] || !ndm_was_large(before, pfns[i]))
 			continue;
 		seen[pfns[i] / 512] = 1;
-		s->blocks++;
-		s->whole += ndm_was_large(&after, pfns[i]);
+		++*blocks;
+		*whole += ndm_was_large(&after, pfns[i]);
 	}
 	ndm_picture_free(&after);
 	free(seen);
@@ -120,230 +239,651 @@ static void map_slot0(struct ndm_guest *g)
 	}
 }
 
-static void measure(int way, bool flag, size_t size, struct sample *s)
+static void touch(char *map, size_t len)
+{
+	size_t i;
+
+	for (i = 0; i < len; i += NDM_PAGE)
+		*(volatile char *)(map + i) = 1;
+}
+
+/* What the library has for memcpy() is a byte at a time. */
+static void copy_words(void *to, const void *from, size_t len)
+{
+	size_t words = len / 8;
+
+	__asm__ volatile("rep movsq" : "+D" (to), "+S" (from), "+c" (words) : : "memory");
+}
+
+/* As a VMM loads a guest: by as few calls as it can, or by its mapping. */
+static long load_image(struct ndm_file *f, bool flag)
+{
+	static char *image;
+	struct iovec iov[64];
+	size_t i, nr = 0;
+
+	if (!image) {
+		image = malloc(MIB(2));
+		memset(image, 0x5a, MIB(2));
+	}
+
+	for (i = 0; i < f->size; i += MIB(2)) {
+		if (!flag) {
+			copy_words(f->map + i, image, MIB(2));
+			continue;
+		}
+		iov[nr++] = (struct iovec){ image, MIB(2) };
+		if (nr < ARRAY_SIZE(iov) && i + MIB(2) < f->size)
+			continue;
+		if (pwritev(f->fd, iov, nr, i + MIB(2) - nr * MIB(2)) != (ssize_t)(nr * MIB(2)))
+			return -errno;
+		nr = 0;
+	}
+	return 0;
+}
+
+static long populate(int way, struct ndm_file *f, struct ndm_guest *g, bool flag)
+{
+	switch (way) {
+	case FALLOCATE:
+		return ndm_populate(f);
+	case PWRITE:
+		return load_image(f, flag);
+	case POPULATE:
+		return madvise(f->map, f->size, MADV_POPULATE_WRITE) ? -errno : 0;
+	case TOUCH:
+		touch(f->map, f->size);
+		return 0;
+	default:
+		return ndm_guest_run(g, NDM_GUEST_TOUCH, 0, f->size);
+	}
+}
+
+static void one_cycle(int way, bool flag, int locks, struct sample *s, __u64 *pfns)
 {
 	const struct ndm_kind kind = {
 		.ordinary = !flag,
-		.flags = GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED,
+		.vm_type = way == PRIVATE ? KVM_X86_SW_PROTECTED_VM : 0,
+		.flags = way == PRIVATE ? 0 : GUEST_MEMFD_FLAG_MMAP |
+					      GUEST_MEMFD_FLAG_INIT_SHARED,
 	};
+	const bool guest = way == GUEST || way == PRIVATE;
 	const size_t pages = size / NDM_PAGE;
-	__u64 *pfns = calloc(pages, sizeof(*pfns));
-	struct ndm_picture before;
-	struct ndm_file f = {};
+	struct ndm_file file = {}, *f = &file;
 	struct ndm_guest g = {};
 	struct ndm_check res;
-	uint64_t splits_before;
+	uint64_t before;
 	double start;
-	long ret = 0;
-	size_t i;
+	long ret;
 
-	ndm_compact();
-	ndm_picture(probe, &before);
-	ret = way == GUEST ? ndm_guest_open(&g, &kind, size) :
-			     ndm_open(&f, &kind, size);
+	ret = guest ? ndm_guest_open(&g, &kind, size) : ndm_open(f, &kind, size);
 	if (ret)
 		ksft_exit_fail_msg("guest_memfd: %s\n", strerror(-ret));
-
-	if (way == GUEST) {
+	if (guest) {
+		f = &g.file;
 		map_slot0(&g);
 		s->faults = vcpu_get_stat(g.vcpu, pf_fixed);
 		s->huge = vm_get_stat(g.vm, pages_2m);
 	}
 
-	splits_before = splits();
+	before = splits();
+	if (locks)
+		effort(true, true, &s->effort);
 	flushes();
 	start = ndm_now();
-	switch (way) {
-	case FALLOCATE:
-		ret = ndm_populate(&f);
-		break;
-	case MMAP:
-		for (i = 0; i < size; i += NDM_PAGE)
-			*(volatile char *)(f.map + i) = 1;
-		break;
-	case GUEST:
-		ret = ndm_guest_run(&g, NDM_GUEST_TOUCH, 0, size);
-		break;
-	}
+	ret = populate(way, f, &g, flag);
 	s->populate = ndm_now() - start;
-	s->populate_flushes = flushes();
-	s->splits = splits() - splits_before;
+	s->flushes = flushes();
+	s->splits = splits() - before;
 	if (ret)
-		ksft_exit_fail_msg("populate: %s\n", strerror(-ret));
-	if (way == GUEST) {
+		ksft_exit_fail_msg("%s: %s\n", ways[way].name, strerror(-ret));
+	if (guest) {
 		s->faults = vcpu_get_stat(g.vcpu, pf_fixed) - s->faults;
 		s->huge = vm_get_stat(g.vm, pages_2m) - s->huge;
 	}
 
-	ndm_check_file(probe, way == GUEST ? g.file.fd : f.fd, 0, pages, pfns,
-		       NULL, &res);
-	if (res.present != pages || (flag && !ndm_without_flag() && res.readable))
-		ksft_exit_fail_msg("%llu of %zu pages populated, %llu readable\n",
-				   (unsigned long long)res.present, pages,
-				   (unsigned long long)res.readable);
+	if (!locks) {
+		ndm_check_file(probe, f->fd, 0, pages, pfns, NULL, &res);
+		if (res.present != pages || (flag && !ndm_without_flag() && res.readable))
+			ksft_exit_fail_msg("%llu of %zu pages populated, %llu readable\n",
+					   (unsigned long long)res.present, pages,
+					   (unsigned long long)res.readable);
+	}
 
-	flushes();
 	start = ndm_now();
-	if (way == GUEST)
+	if (guest)
 		ndm_guest_close(&g);
 	else
-		ndm_close(&f);
+		ndm_close(f);
 	s->release = ndm_now() - start;
-	if (ndm_wait_restored(probe, pfns, pages))
-		ksft_exit_fail_msg("pages don't return to the direct map\n");
-	s->release_flushes = flushes();
-	count_whole(&before, pfns, pages, s);
+	if (locks)
+		effort(true, true, &s->effort);
+}
+
+static void measure(int way, bool flag, bool locks, struct sample s[NR_CYCLES])
+{
+	const size_t pages = size / NDM_PAGE;
+	__u64 *pfns = calloc(pages, sizeof(*pfns));
+	struct ndm_picture before;
+	int cycle;
+
+	ndm_compact();
+	ndm_empty_pool();
+	ndm_picture(probe, &before);
+	for (cycle = 0; cycle < NR_CYCLES; cycle++)
+		one_cycle(way, flag, locks, &s[cycle], pfns);
+
+	if (!locks) {
+		if (ndm_wait_restored(probe, pfns, pages))
+			ksft_exit_fail_msg("pages don't return to the direct map\n");
+		count_whole(&before, pfns, pages, &s[0].blocks, &s[0].whole);
+	}
 	ndm_picture_free(&before);
 	free(pfns);
 }
 
-static int compare(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
+static struct sample samples[2][MAX_ROUNDS][NR_CYCLES];
 
-	return x < y ? -1 : x > y;
-}
-
-static double median(const struct sample *samples, size_t offset, int n)
+static double median_of(bool flag, int cycle, int what)
 {
 	double values[MAX_ROUNDS];
-	int i;
+	unsigned int i;
 
-	for (i = 0; i < n; i++)
-		values[i] = *(const double *)((const char *)&samples[i] + offset);
-	qsort(values, n, sizeof(*values), compare);
-	return n & 1 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
+	for (i = 0; i < rounds; i++) {
+		const struct sample *s = &samples[flag][i][cycle];
+
+		values[i] = (what & 1 ? s->populate : 0) + (what & 2 ? s->release : 0);
+	}
+	return median(values, rounds);
 }
 
-#define MEDIAN(samples, field, n)	\
-	median(samples, offsetof(struct sample, field), n)
-
-static void summarize(struct sample samples[2][MAX_ROUNDS], int rounds,
-		      size_t size, struct summary *sum)
+static void in_turns(int way, bool locks)
 {
-	double per_gib = (double)MIB(1024) / size;
-	struct sample *s;
-	int flag, i;
+	unsigned int round, i;
+
+	memset(samples, 0, sizeof(samples));
+	for (round = 0; round < rounds; round++) {
+		/* So that neither is always first. */
+		for (i = 0; i < 2; i++)
+			measure(way, i ^ (round & 1), locks,
+				samples[i ^ (round & 1)][round]);
+	}
+}
+
+static void single(void)
+{
+	uint64_t max_splits[2] = {}, blocks = 0, whole = 0, max[2][NR_CYCLES];
+	const double per_gib = (double)MIB(1024) / size;
+	uint64_t faults[2], huge[2], again[2] = {};
+	unsigned int round;
+	char key[48], text[80];
+	int way, flag, cycle;
+	double more;
+
+	for (way = 0; way < NR_WAYS; way++) {
+		printf("# %s\n", ways[way].name);
+		in_turns(way, false);
+
+		memset(max, 0, sizeof(max));
+		for (flag = 0; flag < 2; flag++) {
+			faults[flag] = 0;
+			huge[flag] = UINT64_MAX;
+			for (round = 0; round < rounds; round++) {
+				struct sample *s = samples[flag][round];
+
+				for (cycle = 0; cycle < NR_CYCLES; cycle++) {
+					max[flag][cycle] = MAX(max[flag][cycle], s[cycle].flushes);
+					max_splits[flag] = MAX(max_splits[flag], s[cycle].splits);
+					faults[flag] = MAX(faults[flag], s[cycle].faults);
+					huge[flag] = MIN(huge[flag], s[cycle].huge);
+				}
+				again[flag] = MAX(again[flag], s[RECYCLED].flushes);
+				if (flag) {
+					blocks += s->blocks;
+					whole += s->whole;
+				}
+			}
+		}
+
+#define ROW(stem, words, ...)							\
+	(snprintf(key, sizeof(key), "%s_%s", stem, ways[way].name),		\
+	 snprintf(text, sizeof(text), "%s, %s", words, ways[way].text),	\
+	 __VA_ARGS__)
+
+		if (way == GUEST || way == PRIVATE) {
+			/* What the guest faults in elsewhere, it does with "off", too. */
+			more = faults[0] > size / NDM_PAGE ? faults[0] - size / NDM_PAGE : 0;
+			snprintf(text, sizeof(text), "faults of the guest per GiB%s",
+				 way == PRIVATE ? ", private" : ", shared");
+			snprintf(key, sizeof(key), "faults_%s", ways[way].name);
+			add_row(key, text, (faults[0] - more) * per_gib,
+				(faults[1] - more) * per_gib, 512, true);
+			snprintf(text, sizeof(text), "2M SPTEs per GiB%s",
+				 way == PRIVATE ? ", private" : ", shared");
+			snprintf(key, sizeof(key), "huge_%s", ways[way].name);
+			add_row(key, text, huge[0] * per_gib, huge[1] * per_gib, 512, true);
+			at_least();
+		}
+		ROW("flushes", "flushes per GiB",
+		    add_row(key, text, max[0][FRESH] * per_gib, max[1][FRESH] * per_gib,
+			    ways[way].flushes, true));
+		ROW("fresh", "time, new blocks",
+		    add_ratio(key, text, median_of(0, FRESH, 1), median_of(1, FRESH, 1),
+			      ways[way].fresh));
+		ROW("recycled", "time, recycled",
+		    add_ratio(key, text, median_of(0, RECYCLED, 1),
+			      median_of(1, RECYCLED, 1), ways[way].recycled));
+		if (way == TOUCH)
+			ROW("free", "time to free",
+			    add_ratio(key, text, median_of(0, RECYCLED, 2),
+				      median_of(1, RECYCLED, 2), NAN));
+		ROW("churn", "... and to free",
+		    add_ratio(key, text, median_of(0, RECYCLED, 3),
+			      median_of(1, RECYCLED, 3), ways[way].churn));
+	}
+
+	add_row("flushes_recycled", "flushes per GiB, recycled blocks, any way",
+		again[0] * per_gib, again[1] * per_gib, 32, true);
+	add_row("splits", "splits of the direct map per GiB", max_splits[0] * per_gib,
+		max_splits[1] * per_gib, 0, true);
+	add_row("whole", "% of 2M entries whole again after free", NAN,
+		blocks ? 100.0 * whole / blocks : NAN, 100, true);
+	at_least();
+}
+
+/* --- Locks */
+
+static void locks(void)
+{
+	static const char * const names[NR_CYCLES] = { "fresh", "recycled" };
+	const double blocks = size / NDM_BLOCK;
+	unsigned int saved = rounds;
+	char key[48], text[80];
+	struct ndm_effort unused;
+	double sum[2], own[2];
+	int cycle, flag;
+
+	rounds = 1;
+	in_turns(TOUCH, true);
+	rounds = saved;
+	effort(false, false, &unused);
+
+	for (cycle = 0; cycle < NR_CYCLES; cycle++) {
+		for (flag = 0; flag < 2; flag++) {
+			const struct ndm_effort *e = &samples[flag][0][cycle].effort;
+
+			own[flag] = e->pool / blocks;
+			sum[flag] = (e->pool + e->node + e->host) / blocks;
+		}
+		snprintf(key, sizeof(key), "locks_pool_%s", names[cycle]);
+		snprintf(text, sizeof(text), "locks of a node's pool per 2M, %s",
+			 cycle ? "recycled" : "new blocks");
+		add_row(key, text, own[0], own[1], cycle ? 2 : NAN, true);
+		snprintf(key, sizeof(key), "locks_all_%s", names[cycle]);
+		snprintf(text, sizeof(text), "... and other locks of node and host");
+		/* Those of others on the machine are among them. */
+		add_row(key, text, sum[0], sum[1], NAN, false);
+	}
+}
+
+/* --- Many files */
+
+static void many(unsigned int nr)
+{
+	/* A huge folio, and part of a block in pages */
+	const size_t each = NDM_BLOCK + NDM_BLOCK / 8, pages = each / NDM_PAGE;
+	const unsigned int keep = nr < 10 ? 0 : nr / 10;
+	static struct ndm_file files[NR_FILES_MAX];
+	__u64 *pfns = calloc(nr * pages, sizeof(*pfns));
+	uint64_t missing, before, split, blocks = 0, whole = 0, mixed = 0;
+	double start, seconds[2], freed[2], stranded = 0;
+	struct ndm_picture picture;
+	unsigned int i, flag;
+	struct ndm_check res;
+	uint16_t *owner;
+	char key[48], text[80];
+	size_t j;
 
 	for (flag = 0; flag < 2; flag++) {
-		sum->populate[flag] = MEDIAN(samples[flag], populate, rounds);
-		sum->release[flag] = MEDIAN(samples[flag], release, rounds);
-		sum->huge[flag] = UINT64_MAX;
-		for (i = 0; i < rounds; i++) {
-			s = &samples[flag][i];
-			sum->flushes[flag] = MAX(sum->flushes[flag],
-						 s->populate_flushes * per_gib);
-			sum->splits[flag] = MAX(sum->splits[flag],
-						s->splits * per_gib);
-			sum->faults[flag] = MAX(sum->faults[flag],
-						s->faults * per_gib);
-			sum->huge[flag] = MIN(sum->huge[flag], s->huge * per_gib);
-			if (!flag)
-				continue;
-			sum->release_flushes = MAX(sum->release_flushes,
-						   s->release_flushes * per_gib);
-			sum->blocks += s->blocks;
-			sum->whole += s->whole;
+		const struct ndm_kind kind = {
+			.ordinary = !flag,
+			.flags = GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED,
+		};
+
+		ndm_compact();
+		ndm_empty_pool();
+		ndm_picture(probe, &picture);
+		missing = ndm_missing(probe);
+		split = splits();
+		for (i = 0; i < nr; i++) {
+			if (ndm_open(&files[i], &kind, each))
+				ksft_exit_fail_msg("file %u: %s\n", i, strerror(errno));
+		}
+		start = ndm_now();
+		for (j = 0; j < each; j += NDM_PAGE) {
+			for (i = 0; i < nr; i++)
+				*(volatile char *)(files[i].map + j) = 1;
+		}
+		seconds[flag] = ndm_now() - start;
+
+		for (i = 0; i < nr; i++)
+			ndm_check_file(probe, files[i].fd, 0, pages, pfns + i * pages,
+				       NULL, &res);
+		start = ndm_now();
+		for (i = keep; i < nr; i++)
+			ndm_close(&files[i]);
+		freed[flag] = ndm_now() - start;
+		if (!flag) {
+			for (i = 0; i < keep; i++)
+				ndm_close(&files[i]);
+			ndm_picture_free(&picture);
+			continue;
+		}
+
+		owner = calloc(picture.pages / 512 + 1, sizeof(*owner));
+		for (j = 0; j < nr * pages; j++) {
+			uint16_t *o = &owner[pfns[j] / 512];
+
+			mixed += *o && *o != j / pages + 1;
+			*o = j / pages + 1;
+		}
+		free(owner);
+
+		/* All that isn't in use goes back under pressure, and nothing else. */
+		if (ndm_wait_restored(probe, pfns + keep * pages, (nr - keep) * pages))
+			ksft_exit_fail_msg("pages don't return to the direct map\n");
+		before = ndm_missing(probe);
+		stranded = before > missing + keep * pages ?
+			   (before - missing - keep * pages) * 4096.0 / MIB(1) : 0;
+		count_whole(&picture, pfns + keep * pages, (nr - keep) * pages,
+			    &blocks, &whole);
+		for (i = 0; i < keep; i++)
+			ndm_close(&files[i]);
+		if (ndm_wait_missing(probe, missing))
+			ksft_exit_fail_msg("pages don't return to the direct map\n");
+		/* Breaking up the rest of the others' blocks was asked for above. */
+		split = splits() - split;
+		split -= MIN(split, keep);
+		ndm_picture_free(&picture);
+	}
+
+#undef ROW
+#define ROW(stem, words, ...)							\
+	(snprintf(key, sizeof(key), "%s_%u", stem, nr),				\
+	 snprintf(text, sizeof(text), "%u file%s in turn: %s", nr,		\
+		  nr > 1 ? "s" : "", words), __VA_ARGS__)
+
+	ROW("n_splits", "splits", add_row(key, text, 0, split, 0, true));
+	ROW("n_whole", "% of 2M whole again", add_row(key, text, NAN,
+	    blocks ? 100.0 * whole / blocks : NAN, 100, true));
+	at_least();
+	ROW("n_mixed", "pages in others' blocks",
+	    add_row(key, text, NAN, mixed, 0, true));
+	ROW("n_stranded", "MiB stranded",
+	    add_row(key, text, 0, stranded, 0, true));
+	ROW("n_populate", "time to populate", add_ratio(key, text, seconds[0], seconds[1], NAN));
+	ROW("n_free", "time to free", add_ratio(key, text, freed[0], freed[1], NAN));
+	free(pfns);
+}
+
+/* --- Freed by one CPU and by all */
+
+#define WQ_CPUMASK	"/sys/devices/virtual/workqueue/cpumask"
+
+static void open_full(struct ndm_file *f, bool flag, size_t len)
+{
+	const struct ndm_kind kind = {
+		.ordinary = !flag,
+		.flags = GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED,
+	};
+	int err;
+
+	err = ndm_open(f, &kind, len) ?: ndm_populate(f);
+	if (err)
+		ksft_exit_fail_msg("guest_memfd: %s\n", strerror(-err));
+}
+
+static double cpu_time(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return ts.tv_sec + ts.tv_nsec / 1e9;
+}
+
+static void release(void)
+{
+	double times[2][2][MAX_ROUNDS], work[2][MAX_ROUNDS], start, cpu;
+	const size_t len = MIB(128);
+	unsigned int round, all;
+	struct ndm_file f;
+	char mask[256];
+	int flag;
+
+	if (ndm_read_file(WQ_CPUMASK, mask, sizeof(mask)) < 0)
+		return;
+	mask[strcspn(mask, "\n")] = '\0';
+
+	for (round = 0; round < rounds; round++) {
+		for (all = 0; all < 2; all++) {
+			if (all)
+				ndm_write_file(WQ_CPUMASK, "%s\n", mask);
+			else
+				ndm_write_file(WQ_CPUMASK, "%x\n", 1u << sched_getcpu());
+			for (flag = 0; flag < 2; flag++) {
+				open_full(&f, flag, len);
+				start = ndm_now();
+				cpu = cpu_time();
+				ndm_close(&f);
+				times[flag][all][round] = ndm_now() - start;
+				if (flag)
+					work[all][round] = cpu_time() - cpu;
+			}
 		}
 	}
+	ndm_write_file(WQ_CPUMASK, "%s\n", mask);
+	ndm_empty_pool();
+
+	add_row("release_cpus", "time to free 128 MiB: all CPUs / one",
+		median(times[0][1], rounds) / median(times[0][0], rounds),
+		median(times[1][1], rounds) / median(times[1][0], rounds), 0.6, false);
+	add_row("release_work", "... CPU time of who does: all / one", NAN,
+		median(work[1], rounds) / median(work[0], rounds), 0.6, false);
 }
 
-static void print_table(const struct summary *sums, size_t size, int rounds)
+/* --- A hole in one file while another one is freed */
+
+static volatile bool releasing;
+static pthread_barrier_t barrier;
+
+static void *releaser(void *arg)
 {
-	const struct summary *sum;
-	int way;
+	struct ndm_file *f = arg;
 
-	say("guest_memfd of %zu MiB populated and freed, flag off and on, %d rounds, %ld CPUs",
-	    size >> 20, rounds, sysconf(_SC_NPROCESSORS_ONLN));
-	say("%-28s %23s  %23s  %13s  %13s  %9s", "", "seconds to populate",
-	    "seconds to free", "flushes/GiB", "splits/GiB", "2M whole");
-	say("%-28s %7s %7s %7s  %7s %7s %7s  %6s %6s  %6s %6s  %9s", "populated by",
-	    "off", "on", "on/off", "off", "on", "on/off", "off", "on", "off", "on",
-	    "again, %");
-	for (way = 0; way < NR_WAYS; way++) {
-		sum = &sums[way];
-		say("%-28s %7.3f %7.3f %7.2f  %7.3f %7.3f %7.2f  %6llu %6llu  %6llu %6llu  %9.1f",
-		    way_texts[way], sum->populate[0], sum->populate[1],
-		    sum->populate[1] / sum->populate[0],
-		    sum->release[0], sum->release[1],
-		    sum->release[1] / sum->release[0],
-		    (unsigned long long)sum->flushes[0],
-		    (unsigned long long)sum->flushes[1],
-		    (unsigned long long)sum->splits[0],
-		    (unsigned long long)sum->splits[1],
-		    sum->blocks ? 100.0 * sum->whole / sum->blocks : 0.0);
-	}
-	sum = &sums[GUEST];
-	say("Per GiB that the guest touches: page faults off %llu, on %llu; 2M SPTEs off %llu, on %llu",
-	    (unsigned long long)sum->faults[0], (unsigned long long)sum->faults[1],
-	    (unsigned long long)sum->huge[0], (unsigned long long)sum->huge[1]);
-	say("Without the flag, fallocate() leaves it to the first access to zero a page.");
+	ndm_pin(ndm_other_cpu());
+	pthread_barrier_wait(&barrier);
+	ndm_close(f);
+	releasing = false;
+	return NULL;
 }
 
-/* The same for programs. */
-static void print_lines(const struct summary *sums, size_t size, int rounds)
+static unsigned int punch(struct ndm_file *f, double *us, bool while_releasing)
 {
-	const struct summary *sum;
-	int way;
+	unsigned int nr = 0;
+	double start;
 
-	for (way = 0; way < NR_WAYS; way++) {
-		sum = &sums[way];
-		say("bench way=%s size_mib=%zu rounds=%d populate_off_s=%.4f populate_on_s=%.4f populate_ratio=%.3f "
-		    "free_off_s=%.4f free_on_s=%.4f free_ratio=%.3f flushes_per_gib=%llu free_flushes_per_gib=%llu "
-		    "splits_per_gib=%llu blocks=%llu whole_again=%llu "
-		    "faults_off_per_gib=%llu faults_per_gib=%llu huge_off_per_gib=%llu huge_per_gib=%llu",
-		    way_names[way], size >> 20, rounds,
-		    sum->populate[0], sum->populate[1],
-		    sum->populate[1] / sum->populate[0],
-		    sum->release[0], sum->release[1],
-		    sum->release[1] / sum->release[0],
-		    (unsigned long long)sum->flushes[1],
-		    (unsigned long long)sum->release_flushes,
-		    (unsigned long long)sum->splits[1],
-		    (unsigned long long)sum->blocks,
-		    (unsigned long long)sum->whole,
-		    (unsigned long long)sum->faults[0],
-		    (unsigned long long)sum->faults[1],
-		    (unsigned long long)sum->huge[0],
-		    (unsigned long long)sum->huge[1]);
+	while (nr < HOLES && (!while_releasing || releasing)) {
+		size_t offset = nr % 16 * NDM_PAGE;
+
+		*(volatile char *)(f->map + offset) = 1;
+		start = ndm_now();
+		if (ndm_punch(f, offset, NDM_PAGE))
+			ksft_exit_fail_msg("PUNCH_HOLE: %s\n", strerror(errno));
+		us[nr++] = (ndm_now() - start) * 1e6;
 	}
+	return nr;
 }
 
-static void check_figures(const struct summary *sums)
+static double whole_us(double us)
 {
-	const uint64_t pages = (1ull << 30) / NDM_PAGE;
-	const struct summary *sum;
-	uint64_t other = 0;
-	unsigned int most;
-	int way;
-
-	for (way = 0; way < NR_WAYS; way++) {
-		sum = &sums[way];
-		most = way == FALLOCATE ? 32 : 512;
-		ksft_test_result(sum->flushes[1] <= most,
-				 "%s: at most %u flushes per GiB: %llu\n",
-				 way_names[way], most,
-				 (unsigned long long)sum->flushes[1]);
-		ksft_test_result(!sum->splits[1],
-				 "%s: no splits of 2M entries per GiB: %llu\n",
-				 way_names[way],
-				 (unsigned long long)sum->splits[1]);
-		ksft_test_result(sum->blocks && sum->whole == sum->blocks,
-				 "%s: all 2M entries whole again: %llu of %llu\n",
-				 way_names[way], (unsigned long long)sum->whole,
-				 (unsigned long long)sum->blocks);
-	}
-
-	sum = &sums[GUEST];
-	/* What the guest faults in beside the memory that is measured, it does with "off", too. */
-	if (sum->faults[0] > pages)
-		other = sum->faults[0] - pages;
-	ksft_test_result(sum->faults[1] <= 512 + other,
-			 "guest: at most 512 page faults per GiB, and %llu elsewhere: %llu\n",
-			 (unsigned long long)other, (unsigned long long)sum->faults[1]);
-	ksft_test_result(sum->huge[1] >= 512, "guest: 512 2M SPTEs per GiB: %llu\n",
-			 (unsigned long long)sum->huge[1]);
+	return isnan(us) ? us : (long)(us + 0.5);
 }
+
+static void hole(void)
+{
+	double idle[2][HOLES], busy[2][HOLES], result[2][4];
+	unsigned int nr_idle, nr_busy;
+	struct ndm_file big, small;
+	char text[80];
+	pthread_t thread;
+	size_t len;
+	int flag;
+
+	len = MIN(MIB(1024), ndm_free_kb() * 1024 / 3) / MIB(2) * MIB(2);
+	for (flag = 0; flag < 2; flag++) {
+		open_full(&big, flag, len);
+		open_full(&small, flag, 16 * NDM_PAGE);
+
+		nr_idle = punch(&small, idle[flag], false);
+		pthread_barrier_init(&barrier, NULL, 2);
+		releasing = true;
+		if (pthread_create(&thread, NULL, releaser, &big))
+			ksft_exit_fail_msg("pthread_create: %s\n", strerror(errno));
+		pthread_barrier_wait(&barrier);
+		nr_busy = punch(&small, busy[flag], true);
+		pthread_join(thread, NULL);
+		pthread_barrier_destroy(&barrier);
+		ndm_close(&small);
+
+		result[flag][0] = median(idle[flag], nr_idle);
+		result[flag][1] = nr_busy ? median(busy[flag], nr_busy) : NAN;
+		/* After sorting */
+		result[flag][2] = nr_busy ? busy[flag][nr_busy - 1] : NAN;
+		result[flag][3] = nr_busy;
+	}
+	ndm_empty_pool();
+
+	add_row("hole_idle", "us for a hole of a page", whole_us(result[0][0]),
+		whole_us(result[1][0]), NAN, false);
+	snprintf(text, sizeof(text), "... while %zu MiB are freed, median", len >> 20);
+	add_row("hole_busy", text, whole_us(result[0][1]), whole_us(result[1][1]), NAN, false);
+	add_row("hole_worst", "... the longest", whole_us(result[0][2]),
+		whole_us(result[1][2]), NAN, false);
+}
+
+/* --- Memory of a node that is full */
+
+static double node_free_mib(void)
+{
+	uint64_t kb = 0;
+	char line[256];
+	FILE *file = fopen("/sys/devices/system/node/node0/meminfo", "re");
+
+	while (file && fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "Node 0 MemFree: %lu kB", &kb) == 1)
+			break;
+	}
+	if (file)
+		fclose(file);
+	return kb / 1024.0;
+}
+
+static void node(void)
+{
+	const size_t step = MIB(4), most = MIB(8192), len = MIB(64);
+	const struct ndm_kind ordinary = NDM_ORDINARY;
+	const double pages = len / NDM_PAGE;
+	double wakeups[2] = {}, compactions[2] = {}, seconds[2] = {};
+	unsigned long nodes = 1;
+	struct ndm_effort e;
+	struct ndm_file f, hog;
+	cpu_set_t old, set;
+	double start, before;
+	size_t filled = 0;
+	int flag, cpu, err;
+
+	if (access("/sys/devices/system/node/node1", F_OK))
+		return;
+
+	/* A CPU of the node that is full */
+	sched_getaffinity(0, sizeof(old), &old);
+	CPU_ZERO(&set);
+	for (cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+		char path[64];
+
+		snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/node0", cpu);
+		if (!access(path, F_OK))
+			CPU_SET(cpu, &set);
+	}
+	if (sched_setaffinity(0, sizeof(set), &set))
+		ksft_exit_fail_msg("affinity: %s\n", strerror(errno));
+
+	/* Nothing can be reclaimed of it.  What doesn't fit goes to the other node. */
+	err = ndm_open(&hog, &ordinary, most);
+	if (err || syscall(SYS_mbind, hog.map, most, 1 /* MPOL_PREFERRED */, &nodes, 64, 0))
+		ksft_exit_fail_msg("no file on node 0: %s\n", strerror(errno));
+	ndm_empty_pool();
+	do {
+		before = node_free_mib();
+		if (fallocate(hog.fd, FALLOC_FL_KEEP_SIZE, filled, step))
+			ksft_exit_fail_msg("fallocate: %s\n", strerror(errno));
+		filled += step;
+	} while (filled < most && (before > 64 || node_free_mib() < before - 1));
+
+	for (flag = 0; flag < 2; flag++) {
+		const struct ndm_kind kind = {
+			.ordinary = !flag,
+			.flags = GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED,
+		};
+
+		err = ndm_open(&f, &kind, len);
+		if (err)
+			ksft_exit_fail_msg("guest_memfd: %s\n", strerror(-err));
+		effort(true, false, &e);
+		start = ndm_now();
+		touch(f.map, len);
+		seconds[flag] = ndm_now() - start;
+		effort(false, false, &e);
+		wakeups[flag] = e.wakeups;
+		compactions[flag] = e.compactions;
+		ndm_close(&f);
+		ndm_empty_pool();
+	}
+	ndm_close(&hog);
+	sched_setaffinity(0, sizeof(old), &old);
+
+	add_row("node_kswapd", "wakeups of kswapd per GiB, node full",
+		wakeups[0] / pages * 262144, wakeups[1] / pages * 262144,
+		MAX(wakeups[0] / pages * 262144 * 1.1, 0), true);
+	add_row("node_compact", "direct compactions per GiB, node full",
+		compactions[0] / pages * 262144, compactions[1] / pages * 262144,
+		MAX(compactions[0] / pages * 262144 * 1.1, 0), true);
+	add_ratio("node_populate", "time to populate, node full", seconds[0], seconds[1], NAN);
+}
+
+static void files1(void)
+{
+	many(1);
+}
+
+static void files33(void)
+{
+	many(33);
+}
+
+static void files300(void)
+{
+	many(NR_FILES_MAX);
+}
+
+static const struct {
+	const char *name;
+	void (*run)(void);
+} sections[] = {
+	{ "single", single }, { "locks", locks }, { "files1", files1 },
+	{ "files33", files33 }, { "files300", files300 },
+	{ "release", release }, { "hole", hole }, { "node", node },
+};
 
 int main(int argc, char **argv)
 {
@@ -354,74 +894,77 @@ int main(int argc, char **argv)
 		{ "help", no_argument, NULL, 'h' },
 		{}
 	};
-	static struct sample samples[NR_WAYS][2][MAX_ROUNDS];
-	struct summary sums[NR_WAYS] = {};
-	size_t size = 128, rounds = 3, value;
+	bool check = false, chosen;
 	struct ndm_flushes counters;
-	bool check = false;
-	int opt, way, round, flag, i;
-	char *end;
+	unsigned int i, nr;
+	int opt, arg;
 
 	while ((opt = getopt_long(argc, argv, "h", options, NULL)) != -1) {
 		switch (opt) {
 		case 's':
+			size = MIB(ndm_number("--size", optarg, 2, 65536) / 2 * 2);
+			break;
 		case 'r':
-			value = strtoul(optarg, &end, 10);
-			if (*end || !value || value > (opt == 's' ? 65536 : MAX_ROUNDS)) {
-				fprintf(stderr, "%s: not a good number: \"%s\"\n",
-					argv[0], optarg);
-				return KSFT_FAIL;
-			}
-			if (opt == 's')
-				size = value;
-			else
-				rounds = value;
+			rounds = ndm_number("--rounds", optarg, 1, MAX_ROUNDS);
 			break;
 		case 'c':
 			check = true;
 			prefix = "# ";
 			break;
 		case 'h':
-			printf("Usage: %s [--size MIB] [--rounds N] [--check]\n",
+			printf("Usage: %s [--size MIB] [--rounds N] [--check] [SECTION...]\n",
 			       argv[0]);
 			return KSFT_PASS;
 		default:
-			return KSFT_FAIL;
+			return NDM_BAD_USAGE;
 		}
 	}
-	ndm_end_of_options(argc, argv);
+	for (arg = optind; arg < argc; arg++) {
+		for (i = 0; i < ARRAY_SIZE(sections); i++) {
+			if (!strcmp(argv[arg], sections[i].name))
+				break;
+		}
+		if (i == ARRAY_SIZE(sections)) {
+			fprintf(stderr, "%s: no such section: \"%s\"\n", argv[0], argv[arg]);
+			return NDM_BAD_USAGE;
+		}
+	}
 
 	ndm_is_no_test = !check;
 	ndm_require(argv[0], NDM_NEED_PROBE | NDM_NEED_FLAG);
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	if (check) {
+	if (check)
 		ksft_print_header();
-		ksft_set_plan(3 * NR_WAYS + 2);
-	}
 	ndm_pin_here();
 	probe = ndm_probe_open();
 	ndm_flushes(probe, true, &counters);
 	if (!(counters.probed & 1))
 		ksft_exit_fail_msg("flush_tlb_kernel_range() can't be counted\n");
 
-	for (way = 0; way < NR_WAYS; way++) {
-		for (round = 0; round < rounds; round++) {
-			for (i = 0; i < 2; i++) {
-				/* In turns, so that neither is always first. */
-				flag = i ^ (round & 1);
-				measure(way, flag, MIB(size),
-					&samples[way][flag][round]);
-			}
-		}
+	for (i = 0; i < ARRAY_SIZE(sections); i++) {
+		chosen = optind == argc;
+		for (arg = optind; arg < argc; arg++)
+			chosen |= !strcmp(argv[arg], sections[i].name);
+		if (!chosen)
+			continue;
+		printf("# section %s\n", sections[i].name);
+		sections[i].run();
 	}
 
-	for (way = 0; way < NR_WAYS; way++)
-		summarize(samples[way], rounds, MIB(size), &sums[way]);
-	print_table(sums, MIB(size), rounds);
-	print_lines(sums, MIB(size), rounds);
-	if (check) {
-		check_figures(sums);
-		ksft_finished();
+	printf("%s%zu MiB, %u rounds, %ld CPUs\n", prefix, size >> 20, rounds,
+	       sysconf(_SC_NPROCESSORS_ONLN));
+	print_rows();
+	if (!check)
+		return KSFT_PASS;
+
+	for (i = 0, nr = 0; i < nr_rows; i++)
+		nr += rows[i].counted && !isnan(rows[i].limit);
+	ksft_set_plan(nr);
+	for (i = 0; i < nr_rows; i++) {
+		if (rows[i].counted && !isnan(rows[i].limit))
+			ksft_test_result(row_met(&rows[i]), "%s: %g, %s %g\n", rows[i].key,
+					 rows[i].on, rows[i].at_least ? "at least" : "at most",
+					 rows[i].limit);
 	}
-	return KSFT_PASS;
+	ksft_finished();
 }

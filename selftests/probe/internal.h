@@ -20,7 +20,6 @@
 #define PAGE_WORDS	(PAGE_SIZE / sizeof(u64))
 
 /* One per open file, so that a test that dies leaves nothing behind. */
-/* One per open file, so that a test that dies leaves nothing behind. */
 struct session {
 	struct mutex lock;	/* one ioctl at a time */
 	struct watch *watch;
@@ -67,6 +66,10 @@ void do_flushes(struct ndm_flushes *arg);
 void removals_stop(struct session *s);
 long do_removals(struct session *s, struct ndm_removals *arg);
 
+/* effort.c */
+void effort_stop(struct session *s);
+long do_effort(struct session *s, struct ndm_effort *arg);
+
 /* alias.c */
 void own_free(struct session *s);
 long do_own(struct session *s, struct ndm_own *arg);
@@ -79,6 +82,8 @@ long do_local(struct ndm_local *arg);
 extern int (*set_valid_noflush)(struct page *page, unsigned int nr, bool valid);
 extern void (*flush_range)(unsigned long start, unsigned long end);
 extern int (*soft_offline)(unsigned long pfn, int flags);
+extern unsigned long static_start, static_end;	/* the kernel's own data */
+extern void **pools;				/* of the nodes */
 extern void *(*alias_map)(struct folio *folio, size_t offset);
 extern void (*alias_unmap)(struct folio *folio, void *addr);
 #ifdef CONFIG_CPU_LOCAL_MAP

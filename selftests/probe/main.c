@@ -21,6 +21,8 @@
 int (*set_valid_noflush)(struct page *page, unsigned int nr, bool valid);
 void (*flush_range)(unsigned long start, unsigned long end);
 int (*soft_offline)(unsigned long pfn, int flags);
+unsigned long static_start, static_end;
+void **pools;
 void *(*alias_map)(struct folio *folio, size_t offset);
 void (*alias_unmap)(struct folio *folio, void *addr);
 #ifdef CONFIG_CPU_LOCAL_MAP
@@ -52,6 +54,9 @@ static void find_symbols(void)
 	set_valid_noflush = (void *)lookup("set_direct_map_valid_noflush");
 	flush_range = (void *)lookup("flush_tlb_kernel_range");
 	soft_offline = (void *)lookup("soft_offline_page");
+	static_start = lookup("_sdata");
+	static_end = lookup("_end");
+	pools = (void **)lookup("ndm_pools");
 	alias_map = (void *)lookup("folio_alias_map");
 	alias_unmap = (void *)lookup("folio_alias_unmap");
 #ifdef CONFIG_CPU_LOCAL_MAP
@@ -88,6 +93,7 @@ static int probe_release(struct inode *inode, struct file *file)
 	do_put(s);
 	own_free(s);
 	removals_stop(s);
+	effort_stop(s);
 	kfree(s);
 	return 0;
 }
@@ -112,6 +118,7 @@ static long probe_ioctl(struct file *file, unsigned int cmd, unsigned long data)
 		struct ndm_local local;
 		struct ndm_removals removals;
 		struct ndm_clear_mce clear_mce;
+		struct ndm_effort effort;
 	} arg;
 	long ret = 0;
 
@@ -167,6 +174,9 @@ static long probe_ioctl(struct file *file, unsigned int cmd, unsigned long data)
 		break;
 	case NDM_IOC_REMOVALS:
 		ret = do_removals(s, &arg.removals);
+		break;
+	case NDM_IOC_EFFORT:
+		ret = do_effort(s, &arg.effort);
 		break;
 	case NDM_IOC_CLEAR_MCE:
 		ret = do_clear_mce(&arg.clear_mce);

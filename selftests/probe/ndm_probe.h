@@ -218,6 +218,22 @@ struct ndm_clear_mce {
 	__u64 pfn;
 };
 
+/*
+ * Count what the caller's process, and whoever works for it, takes of what others
+ * need, too, from one call to the next; one open file at a time can.  The numbers are
+ * those since the call before.
+ */
+struct ndm_effort {
+	__u32 start;		/* input: count from now on */
+	__u32 locks;		/* input: locks, too, which is slow */
+	__u64 pool;		/* output: locks of the nodes' pools */
+	__u64 node;		/* output: ... in other things that a node has */
+	__u64 host;		/* output: ... in the kernel's static data */
+	__u64 wakeups;		/* output: of kswapd, by anybody */
+	__u64 compactions;	/* output: direct ones, by anybody */
+	__u64 missed;		/* output: what couldn't be counted */
+};
+
 #define NDM_IOC_CHECK	_IOWR('N', 0x40, struct ndm_check)
 #define NDM_IOC_MAP	_IOWR('N', 0x41, struct ndm_map)
 #define NDM_IOC_SCAN	_IOWR('N', 0x42, struct ndm_scan)
@@ -234,5 +250,6 @@ struct ndm_clear_mce {
 #define NDM_IOC_LOCAL	_IOWR('N', 0x4d, struct ndm_local)
 #define NDM_IOC_REMOVALS _IOR('N', 0x4e, struct ndm_removals)
 #define NDM_IOC_CLEAR_MCE _IOW('N', 0x4f, struct ndm_clear_mce)
+#define NDM_IOC_EFFORT	_IOWR('N', 0x50, struct ndm_effort)
 
 #endif

@@ -50,7 +50,7 @@ struct kind kinds[] = {
 	  2, 15, 40, GUEST },
 	{ "state, no hva", NO_HVA "exec /kvm/x86/state_test", 1, 3, 40, GUEST },
 	{ "guest_memfd", "exec /kvm/guest_memfd_test", 1, 2, 30, GUEST },
-	{ "bench_populate", "exec /selftests/bench_populate --size 16 --rounds 1",
+	{ "bench_populate", "exec /selftests/bench_populate --size 16 --rounds 1 single",
 	  2, 10, 40, GUEST | COMPARES },
 	{ "memory hog", NULL, 1, 2, 20, HOG },
 	{ "memory pressure", NULL, 2, 5, 30, PRESSURE },

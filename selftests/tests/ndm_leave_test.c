@@ -6,6 +6,8 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -139,6 +141,94 @@ TEST_F(hole, neighbours_stay)
 				     (PAGES - HOLE - HOLE_PAGES) * NDM_PAGE,
 				     self->seed), 0);
 	EXPECT_EQ(ndm_scan(self->probe, self->seed, NULL), 0);
+	ndm_close(&f);
+}
+
+/*
+ * A hole ends in the middle of a block while others touch pages: the huge page that
+ * they get there is partly outside the hole, and that part has to stay.
+ */
+#define BESIDE_BLOCKS	4
+
+struct beside {
+	struct ndm_file *f;
+	volatile bool stop;
+	pthread_barrier_t start, end;
+};
+
+/* Keep the one who makes the hole busy: it is done when nothing is left in there. */
+static void *touch_inside(void *arg)
+{
+	struct beside *b = arg;
+	unsigned int i;
+
+	for (;;) {
+		pthread_barrier_wait(&b->start);
+		if (b->stop)
+			return NULL;
+		for (i = 0; i < 5 * (BESIDE_BLOCKS - 1); i++)
+			*(volatile char *)(b->f->map +
+					   (1 + i % (BESIDE_BLOCKS - 1)) * NDM_BLOCK) = 1;
+		pthread_barrier_wait(&b->end);
+	}
+}
+
+static void *punch_beside(void *arg)
+{
+	struct beside *b = arg;
+
+	for (;;) {
+		pthread_barrier_wait(&b->start);
+		if (b->stop)
+			return NULL;
+		ndm_punch(b->f, NDM_BLOCK / 2, b->f->size - NDM_BLOCK / 2);
+		pthread_barrier_wait(&b->end);
+	}
+}
+
+TEST_F(hole, beside_added_page)
+{
+	enum { ROUNDS = 60 };
+	struct beside b = {};
+	pthread_t inside, puncher;
+	unsigned int round, lost = 0;
+	volatile uint64_t *word;
+	struct ndm_file f;
+	cpu_set_t all;
+
+	ASSERT_EQ(ndm_open(&f, &variant->kind, BESIDE_BLOCKS * NDM_BLOCK), 0);
+	b.f = &f;
+	word = (volatile uint64_t *)f.map;
+	pthread_barrier_init(&b.start, NULL, 3);
+	pthread_barrier_init(&b.end, NULL, 3);
+
+	/* The fixture has pinned the thread, and so would be the others. */
+	CPU_ZERO(&all);
+	for (round = 0; round < CPU_SETSIZE; round++)
+		CPU_SET(round, &all);
+	ASSERT_EQ(sched_setaffinity(0, sizeof(all), &all), 0);
+	ASSERT_EQ(pthread_create(&inside, NULL, touch_inside, &b), 0);
+	ASSERT_EQ(pthread_create(&puncher, NULL, punch_beside, &b), 0);
+
+	for (round = 0; round < ROUNDS && !lost; round++) {
+		unsigned int spin;
+
+		ASSERT_EQ(ndm_punch(&f, 0, NDM_BLOCK), 0);
+		pthread_barrier_wait(&b.start);
+		/* At any time of what goes on there */
+		for (spin = 0; spin < round * 200; spin++)
+			__asm__ volatile("pause");
+		*word = round + 1;
+		pthread_barrier_wait(&b.end);
+		lost += *word != round + 1;
+	}
+	EXPECT_EQ(lost, 0)
+		TH_LOG("round %u: a page outside the hole has left", round);
+
+	b.stop = true;
+	pthread_barrier_wait(&b.start);
+	pthread_join(puncher, NULL);
+	pthread_join(inside, NULL);
 	ndm_close(&f);
 }
 

@@ -157,6 +157,76 @@ TEST(beyond_the_limit)
 	close(probe);
 }
 
+/*
+ * R13: memory is so fragmented that there are no blocks of 2M.  Files that grow in turn
+ * get pages that are next to each other, but not in each other's blocks.
+ */
+TEST(fragmented)
+{
+	enum { FILES = 6, EACH = 300, HOLE = 64 };
+	const struct ndm_kind kind = NDM_MMAP_SHARED, ordinary = NDM_ORDINARY;
+	unsigned int i, j, k, mixed = 0, huge = 0;
+	static __u64 pfns[FILES][EACH];
+	struct ndm_file f[FILES], hog, blocks;
+	struct ndm_check res;
+	size_t size;
+	int probe;
+
+	probe = ndm_probe_open();
+	ndm_empty_pool();
+
+	/* Pages that can't be moved, and then every other few of them free. */
+	size = (ndm_free_kb() - 96 * 1024) * 1024 / NDM_BLOCK * NDM_BLOCK;
+	ASSERT_EQ(ndm_open(&hog, &ordinary, size), 0);
+	ASSERT_EQ(ndm_populate(&hog), 0);
+	for (i = 0; i < MIB(128) / NDM_PAGE; i += 2 * HOLE)
+		ASSERT_EQ(ndm_punch(&hog, i * NDM_PAGE, HOLE * NDM_PAGE), 0);
+
+	/* The blocks that there are have to go. */
+	ASSERT_EQ(ndm_open(&blocks, &kind, MIB(256)), 0);
+	for (i = 0; i < blocks.size / NDM_BLOCK; i++) {
+		*(volatile char *)(blocks.map + i * NDM_BLOCK) = 1;
+		ndm_check_file(probe, blocks.fd, i * 512, 512, NULL, NULL, &res);
+		if (res.present < 512)
+			break;
+	}
+	ASSERT_LT(i, blocks.size / NDM_BLOCK);
+
+	for (i = 0; i < FILES; i++)
+		ASSERT_EQ(ndm_open(&f[i], &kind, NDM_BLOCK), 0);
+	for (j = 0; j < EACH; j++) {
+		for (i = 0; i < FILES; i++)
+			*(volatile char *)(f[i].map + j * NDM_PAGE) = 1;
+	}
+
+	for (i = 0; i < FILES; i++) {
+		ndm_check_file(probe, f[i].fd, 0, EACH, pfns[i], NULL, &res);
+		EXPECT_EQ(res.present, EACH);
+		EXPECT_EQ(res.mapped, 0);
+		ndm_check_file(probe, f[i].fd, EACH, 512 - EACH, NULL, NULL, &res);
+		huge += res.present;
+	}
+	EXPECT_EQ(huge, 0) TH_LOG("memory isn't fragmented");
+
+	for (i = 1; i < FILES; i++) {
+		for (j = 0; j < EACH; j++) {
+			for (k = 0; k < i * EACH; k++) {
+				if (pfns[k / EACH][k % EACH] / 512 == pfns[i][j] / 512)
+					break;
+			}
+			mixed += k < i * EACH;
+		}
+	}
+	EXPECT_EQ(mixed, 0)
+		TH_LOG("%u of %u pages are in another file's block", mixed, FILES * EACH);
+
+	for (i = 0; i < FILES; i++)
+		ndm_close(&f[i]);
+	ndm_close(&blocks);
+	ndm_close(&hog);
+	close(probe);
+}
+
 int main(int argc, char **argv)
 {
 	ndm_require(argv[0], NDM_NEED_PROBE | NDM_NEED_FLAG);

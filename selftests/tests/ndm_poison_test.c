@@ -270,6 +270,43 @@ TEST(repaired)
 	close(probe);
 }
 
+/*
+ * A huge page of which a small one has an error, and which can't be split because of
+ * a reference: it will never leave as it is, so nothing else gets aliases of it out of
+ * the TLBs.
+ */
+TEST(alias_of_unsplit)
+{
+	const struct ndm_kind kind = NDM_MMAP_SHARED;
+	struct ndm_alias alias;
+	struct ndm_check res;
+	__u64 pfns[512];
+	struct ndm_file f;
+	int probe;
+
+	probe = ndm_probe_open();
+	ASSERT_EQ(ndm_open(&f, &kind, NDM_BLOCK), 0);
+	ASSERT_EQ(ndm_populate(&f), 0);
+	ndm_check_file(probe, f.fd, 0, 512, pfns, NULL, &res);
+	ASSERT_EQ(res.present, 512);
+	ASSERT_EQ(pfns[0] % 512, 0) TH_LOG("no huge page");
+
+	ndm_hold(probe, f.fd, 0);
+	ndm_write_file(INJECT, "%#llx\n", (unsigned long long)pfns[BAD]);
+	expect_quarantined(_metadata, probe, pfns[BAD], false);
+
+	/* Of its first page, which has no error. */
+	ASSERT_EQ(ndm_alias(probe, f.fd, 0, 16, &alias), 0);
+	EXPECT_GT(alias.reads, 0);
+	EXPECT_EQ(alias.stale, 0);
+
+	ndm_put(probe);
+	expect_quarantined(_metadata, probe, pfns[BAD], false);
+	ndm_close(&f);
+	expect_quarantined(_metadata, probe, pfns[BAD], true);
+	close(probe);
+}
+
 /* Memory that only the guest has: KVM_RUN returns the error. */
 TEST(guest_hits_error)
 {
