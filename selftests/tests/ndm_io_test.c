@@ -39,6 +39,7 @@
 #include <linux/if_ether.h>
 #include <linux/if_tun.h>
 #include <linux/io_uring.h>
+#include <linux/udmabuf.h>
 #include <linux/vhost.h>
 #include <linux/virtio_net.h>
 #include <linux/virtio_ring.h>
@@ -835,6 +836,25 @@ static int private_futex(void)
 	return syscall(SYS_futex, mem, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0) < 0 ? errno : 0;
 }
 
+/* The file as a dma-buf, of which devices and other processes have pages. */
+static int udmabuf(void)
+{
+	struct udmabuf_create create = {
+		.memfd = file.fd,
+		.flags = UDMABUF_FLAGS_CLOEXEC,
+		.size = LEN,
+	};
+	int fd = open("/dev/udmabuf", O_RDWR | O_CLOEXEC), buf, r;
+
+	must(fd >= 0);
+	buf = ioctl(fd, UDMABUF_CREATE, &create);
+	r = buf < 0 ? errno : 0;
+	if (!r)
+		close(buf);
+	close(fd);
+	return r;
+}
+
 /* A mapping's holes can be told without filling them. */
 static int holes(void)
 {
@@ -905,6 +925,7 @@ static const struct {
 	{ "process_vm_readv() to it", process_vm_to },
 	{ "futex, private", private_futex },
 	{ "futex, shared", shared_futex, EFAULT },
+	{ "udmabuf", udmabuf, EBADFD, EBADFD },
 	{ "mincore(), of holes and pages", holes },
 	{ "madvise(), MADV_REMOVE", madvise_remove },
 	{ "pin_user_pages(), FOLL_LONGTERM", pin, EFAULT },
@@ -925,6 +946,8 @@ static const char *result_name(int result)
 		return "EFAULT";
 	case EINVAL:
 		return "EINVAL";
+	case EBADFD:
+		return "EBADFD";
 	}
 	snprintf(text, sizeof(text), "errno %d", result);
 	return text;

@@ -670,7 +670,7 @@ static int set_memslot(int vm, unsigned long cmd, void *arg)
 		return r;
 	}
 	if (r && errno == EEXIST)
-		say(-1, "memslot %u of address space %u: this part of %s is in another memslot already; with QEMU, try -machine smm=off",
+		say(-1, "memslot %u of address space %u: this part of %s is in another memslot already",
 		    region.slot & 0xffff, region.slot >> 16, file->name);
 	else if (r && file->vm != vm)
 		say(-1, "memslot %u: %s belongs to another VM, and can't be in two", region.slot & 0xffff,
@@ -678,8 +678,8 @@ static int set_memslot(int vm, unsigned long cmd, void *arg)
 	else if (r)
 		say(-1, "memslot %u: KVM refuses %s: %s", region.slot & 0xffff, file->name, strerror(errno));
 	else
-		say(1, "memslot %u: 0x%llx, %llu KiB, is %s at 0x%llx", region.slot & 0xffff,
-		    region.guest_phys_addr, region.memory_size >> 10, file->name,
+		say(1, "memslot %u of address space %u: 0x%llx, %llu KiB, is %s at 0x%llx",
+		    region.slot & 0xffff, region.slot >> 16, region.guest_phys_addr, region.memory_size >> 10, file->name,
 		    (unsigned long long)offset);
 	if (!r)
 		put_slot(vm, true, &old);
