@@ -23,6 +23,7 @@
 #define FUZZ_VMS	2
 #define FUZZ_SLOTS	3
 #define MAX_PAGES	1536		/* of a file */
+#define GENERIC_WINDOW	"/sys/kernel/debug/no_direct_map/generic_window"
 
 /*
  * Where the guest of a thread has its code, the buffer it copies from or to, and
@@ -123,6 +124,7 @@ struct fuzz_config {
 	bool emulate;		/* any instruction can be emulated */
 	bool known[8];		/* don't insist on these */
 	bool threads;		/* others run beside */
+	bool more;		/* what is slow, see --more */
 	int probe;
 };
 

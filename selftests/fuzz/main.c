@@ -33,9 +33,11 @@ static const char * const knowns[NR_KNOWN] = { "r11", "signals", "populate" };
 struct fuzz_config cfg;
 
 static unsigned int nr_ops = 150;
-static unsigned int limit = 60;		/* seconds a sequence may take */
+static unsigned int limit = 120;		/* seconds an operation may take */
 static int only_mode = -1;
 static bool shorten = true;
+static bool killed;			/* sequences don't come to their end */
+static unsigned int *nr_begun;		/* operations of the current one */
 
 struct sequence {
 	uint64_t seed;
@@ -155,6 +157,7 @@ static void *run_thread(void *arg)
 		if (!r->s->keep[n])
 			continue;
 		w->nr = n;
+		__atomic_fetch_add(nr_begun, 1, __ATOMIC_RELAXED);
 		if (cfg.trace) {
 			printf("# thread %u, op %zu, %s %u %u %u %u\n", r->thread, n,
 			       op_name(op), op->a, op->b, op->c, op->d);
@@ -263,31 +266,69 @@ static bool books_differ(const struct books *before, bool pressure)
 
 /* --- a sequence and what becomes of it */
 
+static bool has_ended(pid_t pid)
+{
+	siginfo_t info = {};
+
+	return waitid(P_PID, pid, &info, WEXITED | WNOHANG | WNOWAIT) || info.si_pid;
+}
+
+static unsigned int begun(void)
+{
+	return __atomic_load_n(nr_begun, __ATOMIC_RELAXED);
+}
+
+/* Kill a sequence in, or soon after, any of its operations. */
+static void kill_sometime(pid_t pid, const struct sequence *s)
+{
+	uint64_t random = s->seed * 0x9e3779b9;
+	unsigned int nth = fuzz_random(&random) % s->nr;
+	double end = ndm_now() + limit;
+
+	while (begun() < nth && !has_ended(pid) && ndm_now() < end)
+		usleep(200);
+	usleep(fuzz_random(&random) % (1u << fuzz_random(&random) % 14));
+	kill(pid, SIGKILL);
+}
+
 static bool fails(struct sequence *s)
 {
-	double end = ndm_now() + limit;
 	struct books before;
 	bool bad = false;
+	unsigned int last;
+	double end;
 	int status;
 	pid_t pid;
 
 	books_take(&before);
 	fflush(stdout);
+	*nr_begun = 0;
 	pid = fork();
 	if (!pid)
 		run(s);
+	if (killed)
+		kill_sometime(pid, s);
+	/* A busy host makes all of it slow, but doesn't stop it. */
+	last = begun();
+	end = ndm_now() + limit;
 	while (waitpid(pid, &status, WNOHANG) != pid) {
 		usleep(2000);
+		if (begun() != last) {
+			last = begun();
+			end = ndm_now() + limit;
+		}
 		if (ndm_now() < end)
 			continue;
-		printf("# no end after %u seconds\n", limit);
+		printf("# operation %u doesn't end, after %u seconds\n", last, limit);
+		bad = true;
 		ndm_write_file("/proc/sysrq-trigger", "w\n");
 		ndm_write_file("/proc/sysrq-trigger", "l\n");
 		kill(pid, SIGKILL);
 		waitpid(pid, &status, 0);
 		break;
 	}
-	if (status) {
+	ndm_write_file(GENERIC_WINDOW, "0\n");
+	if (status && !(killed && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)) {
 		if (WIFSIGNALED(status))
 			printf("# signal %d\n", WTERMSIG(status));
 		bad = true;
@@ -301,8 +342,9 @@ static void print_keep(const struct sequence *s)
 	const char *sep = "";
 	size_t i, j;
 
-	printf("# repeat: --seed %llu --ops %u --count 1 --mode %s --keep ",
-	       (unsigned long long)s->seed, nr_ops, modes[s->mode]);
+	printf("# repeat: --seed %llu --ops %u --count 1 --mode %s%s --keep ",
+	       (unsigned long long)s->seed, nr_ops, modes[s->mode],
+	       cfg.more ? " --more" : "");
 	for (i = 0; i < s->nr; i = j) {
 		for (j = i; j < s->nr && s->keep[j]; j++)
 			;
@@ -405,10 +447,13 @@ static void usage(const char *self)
 	       "  --count N     so many sequences (default 50)\n"
 	       "  --seconds N   as many as can be done in that time instead\n"
 	       "  --ops N       operations of a thread in a sequence (default %u)\n"
-	       "  --limit N     seconds that a sequence may take (default %u)\n"
+	       "  --limit N     seconds that an operation may take (default %u)\n"
 	       "  --mode MODE   alone, apart or together; by default it depends on the seed\n"
 	       "  --faults      let things fail in the kernel (fault injection)\n"
 	       "  --poison      let pages have memory errors (they are lost until the next boot)\n"
+	       "  --more        processors and memory come and go, policies of nodes change,\n"
+	       "                windows are of the generic kind: each waits for all processors\n"
+	       "  --kill        kill each sequence at some point\n"
 	       "  --keep LIST   only these operations, e.g. 3,17,20-25\n"
 	       "  --known LIST  don't insist on r11, signals, populate\n"
 	       "  --trace       print each operation before it is done\n"
@@ -429,6 +474,8 @@ int main(int argc, char **argv)
 		{ "mode", required_argument, NULL, 'm' },
 		{ "faults", no_argument, NULL, 'f' },
 		{ "poison", no_argument, NULL, 'p' },
+		{ "more", no_argument, NULL, 'M' },
+		{ "kill", no_argument, NULL, '9' },
 		{ "keep", required_argument, NULL, 'k' },
 		{ "known", required_argument, NULL, 'K' },
 		{ "trace", no_argument, NULL, 't' },
@@ -468,6 +515,13 @@ int main(int argc, char **argv)
 		case 'p':
 			cfg.poison = true;
 			break;
+		case 'M':
+			cfg.more = true;
+			break;
+		case '9':
+			killed = true;
+			shorten = false;
+			break;
 		case 'k':
 			keep = optarg;
 			break;
@@ -496,8 +550,9 @@ int main(int argc, char **argv)
 			  sizeof(text)) > 0)
 		cfg.emulate = atoi(text) > 0;
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	fuzz_done = mmap(NULL, (nr_kinds + 1) * sizeof(*fuzz_done), PROT_READ | PROT_WRITE,
+	fuzz_done = mmap(NULL, (nr_kinds + 2) * sizeof(*fuzz_done), PROT_READ | PROT_WRITE,
 			 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	nr_begun = fuzz_done + nr_kinds + 1;
 	cfg.probe = ndm_probe_open();
 	ksft_print_header();
 	ksft_set_plan(1);
@@ -513,7 +568,7 @@ int main(int argc, char **argv)
 		if (keep)
 			parse_keep(&s, keep);
 		/* Should the kernel not survive it. */
-		ndm_write_file("/dev/kmsg", "ndm_fuzz: seed %llu, %s\n",
+		ndm_write_file("/dev/kmsg", "<4>ndm_fuzz: seed %llu, %s\n",
 			       (unsigned long long)s.seed, modes[s.mode]);
 		if (fails(&s)) {
 			bad++;

@@ -4,8 +4,11 @@
  */
 #include <unistd.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+
+#include <linux/mempolicy.h>
 
 #include "ops.h"
 
@@ -137,6 +140,26 @@ void op_madvise(struct world *w, struct op *op)
 	    map_allows(map, first, nr, advice == MADV_POPULATE_READ ? PROT_READ : PROT_WRITE))
 		wrong(w, "%zu pages at %zu can't be populated: %s", nr, map->pgoff + first,
 		      strerror(errno));
+}
+
+/* Where memory comes from.  What is there doesn't move. */
+void op_mbind(struct world *w, struct op *op)
+{
+	static const int modes[] = {
+		MPOL_DEFAULT, MPOL_PREFERRED, MPOL_BIND, MPOL_INTERLEAVE, MPOL_LOCAL,
+	};
+	static const int flags[] = {
+		0, MPOL_MF_STRICT, MPOL_MF_MOVE, MPOL_MF_MOVE_ALL,
+	};
+	struct map *map = map_pick(w, op->a);
+	int mode = modes[op->d / 4 % 5];
+	unsigned long nodes = mode == MPOL_DEFAULT || mode == MPOL_LOCAL ? 0 : 1;
+	size_t first, nr;
+
+	if (!map || !map_range(op, map, &first, &nr))
+		return;
+	INJECT(op, syscall(SYS_mbind, map->addr + first * NDM_PAGE, nr * NDM_PAGE, mode,
+			   &nodes, 64, flags[op->d % 4]));
 }
 
 void op_mlock(struct world *w, struct op *op)

@@ -162,11 +162,57 @@ void op_poison(struct world *w, struct op *op)
 	mem_unknown(&f->mem, first * NDM_PAGE, NDM_PAGE);
 }
 
+/*
+ * Windows of the other kind, which restore the direct map entry for a moment: not if
+ * others look at the direct map meanwhile.
+ */
+void op_window(struct world *w, struct op *op)
+{
+	if (cfg.threads)
+		return;
+	fuzz_done[op->kind]++;
+	ndm_write_file(GENERIC_WINDOW, "%u\n", op->b % 2);
+}
+
+/* A processor that goes away and comes back finds all as it was, as do others. */
+void op_cpu(struct world *w, struct op *op)
+{
+	char path[64];
+	long cpu = sysconf(_SC_NPROCESSORS_CONF) - 1;
+
+	if (!cfg.pressure || cpu < 2 || op->b % 4)
+		return;
+	snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%ld/online", cpu);
+	fuzz_done[op->kind]++;
+	ndm_write_file(path, "0\n");
+	ndm_write_file(path, "1\n");
+}
+
+/* R12: memory that goes offline is waited for by nobody, or can't go. */
+void op_offline(struct world *w, struct op *op)
+{
+	char path[64], size[32] = "";
+	unsigned long long bytes;
+
+	if (!cfg.pressure || op->b % 4 ||
+	    ndm_read_file("/sys/devices/system/memory/block_size_bytes", size,
+			  sizeof(size)) <= 0)
+		return;
+	bytes = strtoull(size, NULL, 16);
+	snprintf(path, sizeof(path), "/sys/devices/system/memory/memory%llu/state",
+		 op->c % (sysconf(_SC_PHYS_PAGES) * NDM_PAGE / bytes));
+	fuzz_done[op->kind]++;
+	/* Most have something that can't be moved. */
+	if (!ndm_write_file(path, "offline\n") && ndm_write_file(path, "online\n"))
+		wrong(w, "%s can't be online again: %s", path, strerror(errno));
+}
+
 static const struct kind {
 	const char *name;
 	void (*run)(struct world *w, struct op *op);
 	unsigned int weight;
 	bool shared;		/* can be done to memory that others use as well */
+	bool more;		/* only if asked for */
 } kinds[] = {
 	/* First what others need. */
 	{ "vm",			op_vm,		3,	false },
@@ -200,6 +246,10 @@ static const struct kind {
 	{ "drop_caches",	op_drop_caches,	2,	true },
 	{ "poison",		op_poison,	2,	true },
 	{ "dirty",		op_dirty,	1,	true },
+	{ "mbind",		op_mbind,	3,	true,	true },
+	{ "window",		op_window,	2,	false,	true },
+	{ "cpu",		op_cpu,		1,	true,	true },
+	{ "offline",		op_offline,	1,	true,	true },
 };
 
 #define NR_KINDS (sizeof(kinds) / sizeof(*kinds))
@@ -207,6 +257,11 @@ static const struct kind {
 const unsigned int nr_kinds = NR_KINDS;
 
 enum { VM, CREATE, BIND, MMAP };
+
+static bool can_be_made(const struct kind *kind, bool shared)
+{
+	return (kind->shared || !shared) && (!kind->more || cfg.more);
+}
 
 void op_make(struct op *op, uint64_t *random, bool shared, size_t nth)
 {
@@ -216,10 +271,10 @@ void op_make(struct op *op, uint64_t *random, bool shared, size_t nth)
 	unsigned int i, sum = 0, n;
 
 	for (i = 0; i < NR_KINDS; i++)
-		sum += shared && !kinds[i].shared ? 0 : kinds[i].weight;
+		sum += can_be_made(&kinds[i], shared) ? kinds[i].weight : 0;
 	n = fuzz_random(random) % sum;
 	for (i = 0; ; i++) {
-		if (shared && !kinds[i].shared)
+		if (!can_be_made(&kinds[i], shared))
 			continue;
 		if (n < kinds[i].weight)
 			break;

@@ -64,6 +64,7 @@ void op_munmap(struct world *w, struct op *op);
 void op_mprotect(struct world *w, struct op *op);
 void op_mremap(struct world *w, struct op *op);
 void op_madvise(struct world *w, struct op *op);
+void op_mbind(struct world *w, struct op *op);
 void op_mlock(struct world *w, struct op *op);
 void op_host_write(struct world *w, struct op *op);
 void op_host_read(struct world *w, struct op *op);
@@ -77,5 +78,8 @@ void op_probe(struct world *w, struct op *op);
 void op_poison(struct world *w, struct op *op);
 void op_drop_caches(struct world *w, struct op *op);
 void op_dirty(struct world *w, struct op *op);
+void op_window(struct world *w, struct op *op);
+void op_cpu(struct world *w, struct op *op);
+void op_offline(struct world *w, struct op *op);
 
 #endif
