@@ -556,6 +556,17 @@ uint64_t ndm_vmstat(const char *name)
 	return number_in("/proc/vmstat", name);
 }
 
+void ndm_counts(struct ndm_counts *counts)
+{
+	/* CPUs keep changes to themselves for a while.  Writing is as good as reading. */
+	if (ndm_write_file("/proc/sys/vm/stat_refresh", "1\n"))
+		die("stat_refresh");
+	counts->file = ndm_vmstat("nr_no_direct_map_file");
+	counts->free = ndm_vmstat("nr_no_direct_map_free");
+	counts->leaving = ndm_vmstat("nr_no_direct_map_leaving");
+	counts->quarantined = ndm_vmstat("nr_no_direct_map_quarantined");
+}
+
 void ndm_direct_map(struct ndm_direct_map *dm)
 {
 	dm->kb[0] = ndm_meminfo_kb("DirectMap4k");

@@ -199,6 +199,12 @@ uint64_t ndm_meminfo_kb(const char *name);
 /* What the allocator has, its lists of each CPU included. */
 uint64_t ndm_free_kb(void);
 uint64_t ndm_vmstat(const char *name);
+/* Where the pages are that are out of the direct map, by /proc/vmstat. */
+struct ndm_counts {
+	int64_t file, free, leaving, quarantined;
+};
+
+void ndm_counts(struct ndm_counts *counts);
 int ndm_read_file(const char *path, char *buf, size_t size);
 int ndm_write_file(const char *path, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));

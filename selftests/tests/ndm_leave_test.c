@@ -408,6 +408,57 @@ TEST_F(leave, counters)
 	free(pfns);
 }
 
+/* Wait for the kernel's numbers to say where the pages went since some moment. */
+static void expect_counts(struct __test_metadata *_metadata, int probe,
+			  const struct ndm_counts *before, uint64_t missing,
+			  int64_t file, int64_t leaving)
+{
+	struct ndm_counts c;
+	int64_t sum;
+
+	(void)ndm_wait((ndm_empty_pool(), ndm_counts(&c),
+			c.file - before->file == file && c.free == before->free &&
+			c.leaving - before->leaving == leaving));
+	EXPECT_EQ(c.file - before->file, file);
+	EXPECT_EQ(c.free, before->free);
+	EXPECT_EQ(c.leaving - before->leaving, leaving);
+	EXPECT_EQ(c.quarantined, before->quarantined);
+
+	/* Every page without an entry is in one of the numbers, and no other is. */
+	sum = c.file + c.free + c.leaving + c.quarantined -
+	      before->file - before->free - before->leaving - before->quarantined;
+	EXPECT_EQ(ndm_missing(probe) - missing, sum);
+}
+
+/* R12: whoever looks at /proc/vmstat knows where the memory is. */
+TEST_F(leave, vmstat)
+{
+	enum { PAGES = 512, HELD = 300 };
+	struct ndm_counts before, c;
+	__u64 pfns[PAGES];
+	uint64_t missing;
+	struct ndm_file f;
+
+	ndm_empty_pool();
+	ndm_counts(&before);
+	missing = ndm_missing(self->probe);
+
+	fill(_metadata, self->probe, &f, &variant->kind, PAGES, self->seed, pfns);
+	expect_counts(_metadata, self->probe, &before, missing, PAGES, 0);
+
+	/* All pages wait for the one, in a folio or in their block's pool. */
+	ASSERT_EQ(ndm_hold(self->probe, f.fd, HELD), pfns[HELD]);
+	ndm_close(&f);
+	expect_counts(_metadata, self->probe, &before, missing, 0,
+		      variant->kind.secretmem ? 1 : PAGES);
+
+	ndm_put(self->probe);
+	EXPECT_TRUE(ndm_wait((ndm_counts(&c), c.leaving == before.leaving)));
+	EXPECT_EQ(c.file, before.file);
+	EXPECT_EQ(ndm_wait_restored(self->probe, pfns, PAGES), 0);
+	expect_counts(_metadata, self->probe, &before, missing, 0, 0);
+}
+
 /* A kernel with PTI has no global entries, but for those that users may see. */
 static bool no_global_entries(void)
 {

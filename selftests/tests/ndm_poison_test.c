@@ -86,6 +86,7 @@ static void hard_error(struct __test_metadata *_metadata,
 		       const struct ndm_kind *kind, bool punch)
 {
 	uint64_t seed = ndm_seed(), missing;
+	struct ndm_counts before, after;
 	struct ndm_check res;
 	__u64 pfns[PAGES], bad, clean;
 	struct ndm_file f;
@@ -93,6 +94,7 @@ static void hard_error(struct __test_metadata *_metadata,
 
 	probe = ndm_probe_open();
 	missing = ndm_missing(probe);
+	ndm_counts(&before);
 	ASSERT_EQ(ndm_open(&f, kind, PAGES * NDM_PAGE), 0);
 	ndm_secret_write(f.map, CLEAN * NDM_PAGE, seed);
 	/* The last page is only read, and could be dropped were it ordinary. */
@@ -158,6 +160,11 @@ static void hard_error(struct __test_metadata *_metadata,
 	expect_quarantined(_metadata, probe, bad, true);
 	expect_quarantined(_metadata, probe, clean, true);
 	EXPECT_EQ(ndm_wait_missing(probe, missing + 2), 0);
+	/* R12: they are counted, once. */
+	ndm_counts(&after);
+	EXPECT_EQ(after.quarantined, before.quarantined + 2);
+	EXPECT_EQ(after.file, before.file);
+	EXPECT_EQ(after.leaving, before.leaving);
 	EXPECT_EQ(ndm_scan(probe, seed, NULL), 0);
 	close(probe);
 }
