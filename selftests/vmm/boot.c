@@ -14,20 +14,15 @@
 
 #include <asm/bootparam.h>
 
-#include "vmm.h"
+#include "boot.h"
+#include "end.h"
+#include "machine.h"
 
 #define E820_RAM	1
 #define E820_RESERVED	2
 
 #define PTE_TABLE	0x3ull		/* present, writable */
 #define PTE_LARGE	0x83ull
-
-static uint64_t entry;
-
-uint64_t boot_entry(void)
-{
-	return entry;
-}
 
 static void *map_file(const char *path, size_t *size)
 {
@@ -49,32 +44,32 @@ static void *map_file(const char *path, size_t *size)
 }
 
 /* The first 4 GiB, each address at itself. */
-static void write_page_tables(struct vmm *vmm)
+static void write_page_tables(struct memory *memory)
 {
 	uint64_t table[512] = {};
 	unsigned int i, j;
 
 	table[0] = (GPA_PAGE_TABLES + VMM_PAGE) | PTE_TABLE;
-	memory_write(vmm, GPA_PAGE_TABLES, table, sizeof(table));
+	memory_write(memory, GPA_PAGE_TABLES, table, sizeof(table));
 	for (i = 0; i < 4; i++)
 		table[i] = (GPA_PAGE_TABLES + (2 + i) * VMM_PAGE) | PTE_TABLE;
-	memory_write(vmm, GPA_PAGE_TABLES + VMM_PAGE, table, sizeof(table));
+	memory_write(memory, GPA_PAGE_TABLES + VMM_PAGE, table, sizeof(table));
 	for (i = 0; i < 4; i++) {
 		for (j = 0; j < 512; j++)
 			table[j] = ((uint64_t)(i * 512 + j) << 21) | PTE_LARGE;
-		memory_write(vmm, GPA_PAGE_TABLES + (2 + i) * VMM_PAGE, table,
+		memory_write(memory, GPA_PAGE_TABLES + (2 + i) * VMM_PAGE, table,
 			     sizeof(table));
 	}
 }
 
-static void write_gdt(struct vmm *vmm)
+static void write_gdt(struct memory *memory)
 {
 	static const uint64_t gdt[4] = {
 		[2] = 0x00af9b000000ffffull,	/* __BOOT_CS */
 		[3] = 0x00cf93000000ffffull,	/* __BOOT_DS */
 	};
 
-	memory_write(vmm, GPA_GDT, gdt, sizeof(gdt));
+	memory_write(memory, GPA_GDT, gdt, sizeof(gdt));
 }
 
 /* ACPI: a table is a header and bytes, summing up to 0. */
@@ -173,7 +168,7 @@ static uint8_t negative_sum(const void *data, size_t size)
 }
 
 /* Returns the table's address; @next is that of the next. */
-static uint64_t write_table(struct vmm *vmm, uint64_t *next, const char *signature,
+static uint64_t write_table(struct memory *memory, uint64_t *next, const char *signature,
 			    unsigned int revision, void *table, size_t size)
 {
 	struct acpi_header *header = table;
@@ -189,12 +184,12 @@ static uint64_t write_table(struct vmm *vmm, uint64_t *next, const char *signatu
 	header->length = size;
 	header->checksum = 0;
 	header->checksum = negative_sum(table, size);
-	memory_write(vmm, gpa, table, size);
+	memory_write(memory, gpa, table, size);
 	*next = (gpa + size + 63) & ~63ull;
 	return gpa;
 }
 
-static void write_acpi(struct vmm *vmm)
+static void write_acpi(struct memory *memory, unsigned int cpus)
 {
 	struct {
 		struct acpi_header header;
@@ -250,16 +245,16 @@ static void write_acpi(struct vmm *vmm)
 		madt.cpu[i].length = 8;
 		madt.cpu[i].processor = i;
 		madt.cpu[i].apic = i;
-		madt.cpu[i].flags = i < vmm->cpus;
+		madt.cpu[i].flags = i < cpus;
 	}
-	fadt.xdsdt = write_table(vmm, &next, "DSDT", 2, &dsdt, sizeof(dsdt));
+	fadt.xdsdt = write_table(memory, &next, "DSDT", 2, &dsdt, sizeof(dsdt));
 	fadt.dsdt = fadt.xdsdt;
-	xsdt.tables[0] = write_table(vmm, &next, "FACP", 6, &fadt, sizeof(fadt));
-	xsdt.tables[1] = write_table(vmm, &next, "APIC", 4, &madt, sizeof(madt));
-	rsdp.xsdt = write_table(vmm, &next, "XSDT", 1, &xsdt, sizeof(xsdt));
+	xsdt.tables[0] = write_table(memory, &next, "FACP", 6, &fadt, sizeof(fadt));
+	xsdt.tables[1] = write_table(memory, &next, "APIC", 4, &madt, sizeof(madt));
+	rsdp.xsdt = write_table(memory, &next, "XSDT", 1, &xsdt, sizeof(xsdt));
 	rsdp.checksum = negative_sum(&rsdp, offsetof(struct acpi_rsdp, length));
 	rsdp.extended_checksum = negative_sum(&rsdp, sizeof(rsdp));
-	memory_write(vmm, GPA_ACPI, &rsdp, sizeof(rsdp));
+	memory_write(memory, GPA_ACPI, &rsdp, sizeof(rsdp));
 }
 
 static void add_e820(struct boot_params *zero_page, uint64_t start, uint64_t end,
@@ -272,13 +267,13 @@ static void add_e820(struct boot_params *zero_page, uint64_t start, uint64_t end
 	e->type = type;
 }
 
-void boot_load(struct vmm *vmm, const char *kernel, const char *initrd,
-	       const char *append)
+uint64_t boot_load(struct memory *memory, unsigned int cpus, const char *kernel,
+		   const char *initrd, const char *append)
 {
 	struct boot_params zero_page = {};
 	struct setup_header *header;
 	size_t size, setup, initrd_size = 0;
-	uint64_t initrd_gpa = 0, end, top;
+	uint64_t initrd_gpa = 0, entry, end, top;
 	void *image, *file;
 
 	image = map_file(kernel, &size);
@@ -299,22 +294,22 @@ void boot_load(struct vmm *vmm, const char *kernel, const char *initrd,
 	       0x202 + ((uint8_t *)image)[0x201] -
 	       offsetof(struct boot_params, hdr));
 	end = header->pref_address + header->init_size;
-	if (end > vmm->memory)
+	if (end > memory->size)
 		die("%s needs %llu MiB of memory at least", kernel,
 		    (unsigned long long)(end >> 20) + 1);
-	memory_write(vmm, header->pref_address, image + setup, size - setup);
+	memory_write(memory, header->pref_address, image + setup, size - setup);
 	entry = header->pref_address + 0x200;
 
 	if (initrd) {
 		file = map_file(initrd, &initrd_size);
 		top = (uint64_t)header->initrd_addr_max + 1;
-		if (top > vmm->memory)
-			top = vmm->memory;
+		if (top > memory->size)
+			top = memory->size;
 		initrd_gpa = (top - initrd_size) & ~(VMM_PAGE - 1);
 		if (initrd_size > top || initrd_gpa < end)
 			die("%s: %zu MiB don't fit into the memory above the kernel",
 			    initrd, initrd_size >> 20);
-		memory_write(vmm, initrd_gpa, file, initrd_size);
+		memory_write(memory, initrd_gpa, file, initrd_size);
 		munmap(file, initrd_size);
 	}
 
@@ -325,12 +320,13 @@ void boot_load(struct vmm *vmm, const char *kernel, const char *initrd,
 	zero_page.acpi_rsdp_addr = GPA_ACPI;
 	add_e820(&zero_page, 0, GPA_LOW_END, E820_RAM);
 	add_e820(&zero_page, GPA_LOW_END, GPA_HIGH, E820_RESERVED);
-	add_e820(&zero_page, GPA_HIGH, vmm->memory, E820_RAM);
+	add_e820(&zero_page, GPA_HIGH, memory->size, E820_RAM);
 
-	memory_write(vmm, GPA_ZERO_PAGE, &zero_page, sizeof(zero_page));
-	memory_write(vmm, GPA_CMDLINE, append, strlen(append) + 1);
-	write_page_tables(vmm);
-	write_gdt(vmm);
-	write_acpi(vmm);
+	memory_write(memory, GPA_ZERO_PAGE, &zero_page, sizeof(zero_page));
+	memory_write(memory, GPA_CMDLINE, append, strlen(append) + 1);
+	write_page_tables(memory);
+	write_gdt(memory);
+	write_acpi(memory, cpus);
 	munmap(image, size);
+	return entry;
 }

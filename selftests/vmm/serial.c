@@ -13,10 +13,13 @@
 #include <linux/kvm.h>
 #include <linux/serial_reg.h>
 
-#include "vmm.h"
+#include "end.h"
+#include "machine.h"
+#include "serial.h"
 
 static struct {
 	pthread_mutex_t lock;
+	int vm;
 	uint8_t ier, lcr, mcr, scr, fcr;
 	uint8_t dll, dlm;
 	bool thr_irq;		/* transmitter empty, and not yet told */
@@ -40,7 +43,7 @@ static uint8_t iir(void)
 	return UART_IIR_NO_INT;
 }
 
-static void update_irq(struct vmm *vmm)
+static void update_irq(void)
 {
 	struct kvm_irq_level irq = { .irq = IRQ_SERIAL };
 	bool level = !(iir() & UART_IIR_NO_INT);
@@ -49,7 +52,7 @@ static void update_irq(struct vmm *vmm)
 		return;
 	port.level = level;
 	irq.level = level;
-	if (ioctl(vmm->vm, KVM_IRQ_LINE, &irq))
+	if (ioctl(port.vm, KVM_IRQ_LINE, &irq))
 		die("KVM_IRQ_LINE: %s", strerror(errno));
 }
 
@@ -74,12 +77,17 @@ static void transmit(uint8_t c)
 		port.panic = true;
 }
 
+void serial_init(int vm)
+{
+	port.vm = vm;
+}
+
 bool serial_saw_panic(void)
 {
 	return port.panic;
 }
 
-void serial_out(struct vmm *vmm, unsigned int reg, uint8_t value)
+void serial_out(unsigned int reg, uint8_t value)
 {
 	bool dlab;
 
@@ -121,11 +129,11 @@ void serial_out(struct vmm *vmm, unsigned int reg, uint8_t value)
 		port.scr = value;
 		break;
 	}
-	update_irq(vmm);
+	update_irq();
 	pthread_mutex_unlock(&port.lock);
 }
 
-uint8_t serial_in(struct vmm *vmm, unsigned int reg)
+uint8_t serial_in(unsigned int reg)
 {
 	bool dlab, room = false;
 	uint8_t value = 0;
@@ -175,14 +183,15 @@ uint8_t serial_in(struct vmm *vmm, unsigned int reg)
 		value = port.scr;
 		break;
 	}
-	update_irq(vmm);
+	update_irq();
 	pthread_mutex_unlock(&port.lock);
+	/* There is room for input again. */
 	if (room)
-		vmm_input_wanted();
+		end_wake();
 	return value;
 }
 
-size_t serial_receive(struct vmm *vmm, const char *data, size_t size)
+size_t serial_receive(const char *data, size_t size)
 {
 	size_t i = 0;
 
@@ -192,7 +201,7 @@ size_t serial_receive(struct vmm *vmm, const char *data, size_t size)
 		while (i < size && port.count < sizeof(port.fifo))
 			receive(data[i++]);
 	}
-	update_irq(vmm);
+	update_irq();
 	pthread_mutex_unlock(&port.lock);
 	return i;
 }

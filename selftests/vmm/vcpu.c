@@ -13,7 +13,11 @@
 #include <linux/kvm.h>
 #include <linux/kvm_para.h>
 
-#include "vmm.h"
+#include "end.h"
+#include "machine.h"
+#include "memory.h"
+#include "serial.h"
+#include "vcpu.h"
 
 #define MAX_CPUID	256
 
@@ -29,7 +33,6 @@
 #define CPUID_1_ECX_HYPERVISOR		(1u << 31)
 
 struct vcpu {
-	struct vmm *vmm;
 	unsigned int id;
 	int fd;
 	struct kvm_run *run;
@@ -38,11 +41,13 @@ struct vcpu {
 };
 
 static struct vcpu vcpus[VMM_MAX_CPUS];
+static unsigned int nr_vcpus;
+static struct memory *guest_memory;
 static uint16_t pm1_enable;
 static bool stop;
 
 /* All that KVM offers, its paravirtual features included. */
-static void set_cpuid(struct vcpu *vcpu)
+static void set_cpuid(int kvm, struct vcpu *vcpu)
 {
 	struct {
 		struct kvm_cpuid2 head;
@@ -51,16 +56,16 @@ static void set_cpuid(struct vcpu *vcpu)
 	struct kvm_cpuid_entry2 *e;
 	unsigned int i;
 
-	if (ioctl(vcpu->vmm->kvm, KVM_GET_SUPPORTED_CPUID, &cpuid))
+	if (ioctl(kvm, KVM_GET_SUPPORTED_CPUID, &cpuid))
 		die("KVM_GET_SUPPORTED_CPUID: %s", strerror(errno));
 	for (i = 0; i < cpuid.head.nent; i++) {
 		e = &cpuid.entries[i];
 		switch (e->function) {
 		case 1:
-			e->ebx = (e->ebx & 0xffff) | vcpu->vmm->cpus << 16 |
+			e->ebx = (e->ebx & 0xffff) | nr_vcpus << 16 |
 				 vcpu->id << 24;
 			e->ecx |= CPUID_1_ECX_HYPERVISOR;
-			if (ioctl(vcpu->vmm->kvm, KVM_CHECK_EXTENSION,
+			if (ioctl(kvm, KVM_CHECK_EXTENSION,
 				  KVM_CAP_TSC_DEADLINE_TIMER) > 0)
 				e->ecx |= CPUID_1_ECX_TSC_DEADLINE;
 			break;
@@ -68,7 +73,7 @@ static void set_cpuid(struct vcpu *vcpu)
 		case 0xb:
 		case 0x1f:
 			e->eax = e->index ? 4 : 0;
-			e->ebx = e->index ? vcpu->vmm->cpus : 1;
+			e->ebx = e->index ? nr_vcpus : 1;
 			e->ecx = e->index | (e->index ? 2 : 1) << 8;
 			e->edx = vcpu->id;
 			if (e->index > 1)
@@ -76,7 +81,7 @@ static void set_cpuid(struct vcpu *vcpu)
 			break;
 		case 0x80000008:
 			e->ecx = (e->ecx & ~0xf0ffu) | 2 << 12 |
-				 (vcpu->vmm->cpus - 1);
+				 (nr_vcpus - 1);
 			break;
 		case 0x8000001e:
 			e->eax = vcpu->id;
@@ -84,7 +89,7 @@ static void set_cpuid(struct vcpu *vcpu)
 			e->ecx = 0;
 			break;
 		case KVM_CPUID_FEATURES:
-			if (vcpu->vmm->backing == BACKING_NO_DIRECT_MAP)
+			if (guest_memory->backing == BACKING_NO_DIRECT_MAP)
 				e->eax |= 1u << KVM_FEATURE_HC_MAP_GPA_RANGE;
 			break;
 		}
@@ -94,7 +99,7 @@ static void set_cpuid(struct vcpu *vcpu)
 }
 
 /* As the 64-bit boot protocol wants it; the other vCPUs wait for their SIPI. */
-static void set_registers(struct vcpu *vcpu)
+static void set_registers(struct vcpu *vcpu, uint64_t entry)
 {
 	struct kvm_segment code = {
 		.limit = 0xffffffff, .selector = 0x10, .type = 0xb,
@@ -105,7 +110,7 @@ static void set_registers(struct vcpu *vcpu)
 		.present = 1, .s = 1, .db = 1, .g = 1,
 	};
 	struct kvm_regs regs = {
-		.rip = boot_entry(),
+		.rip = entry,
 		.rsi = GPA_ZERO_PAGE,
 		.rsp = GPA_ZERO_PAGE,
 		.rflags = 2,
@@ -132,14 +137,14 @@ static void set_registers(struct vcpu *vcpu)
 
 static void reset(enum vmm_end how)
 {
-	vmm_end(serial_saw_panic() ? END_PANIC : how);
+	end_here(serial_saw_panic() ? END_PANIC : how);
 }
 
-static void port_out(struct vmm *vmm, unsigned int port, unsigned int size,
+static void port_out(unsigned int port, unsigned int size,
 		     uint32_t value)
 {
 	if (port >= PORT_SERIAL && port < PORT_SERIAL + 8) {
-		serial_out(vmm, port - PORT_SERIAL, value);
+		serial_out(port - PORT_SERIAL, value);
 		return;
 	}
 	switch (port) {
@@ -152,16 +157,16 @@ static void port_out(struct vmm *vmm, unsigned int port, unsigned int size,
 		break;
 	case PORT_PM1_CTRL:
 		if ((value & PM1_SLP_EN) && PM1_SLP_TYP(value) == SLP_TYP_OFF)
-			vmm_end(END_POWEROFF);
+			end_here(END_POWEROFF);
 		break;
 	}
 }
 
 /* Where nothing is, all lines are high. */
-static uint32_t port_in(struct vmm *vmm, unsigned int port)
+static uint32_t port_in(unsigned int port)
 {
 	if (port >= PORT_SERIAL && port < PORT_SERIAL + 8)
-		return serial_in(vmm, port - PORT_SERIAL);
+		return serial_in(port - PORT_SERIAL);
 	switch (port) {
 	case PORT_KBD:
 	case PORT_PM1_EVENT:
@@ -184,9 +189,9 @@ static void handle_io(struct vcpu *vcpu)
 		if (run->io.direction == KVM_EXIT_IO_OUT) {
 			value = 0;
 			memcpy(&value, data, run->io.size);
-			port_out(vcpu->vmm, run->io.port, run->io.size, value);
+			port_out(run->io.port, run->io.size, value);
 		} else {
-			value = port_in(vcpu->vmm, run->io.port);
+			value = port_in(run->io.port);
 			memcpy(data, &value, run->io.size);
 		}
 	}
@@ -200,7 +205,7 @@ static void handle_hypercall(struct vcpu *vcpu)
 		run->hypercall.ret = -KVM_ENOSYS;
 		return;
 	}
-	run->hypercall.ret = memory_convert(vcpu->vmm, run->hypercall.args[0],
+	run->hypercall.ret = memory_convert(guest_memory, run->hypercall.args[0],
 					    run->hypercall.args[1],
 					    run->hypercall.args[2] &
 					    KVM_MAP_GPA_RANGE_ENCRYPTED);
@@ -269,7 +274,7 @@ static void interrupt(int sig)
 {
 }
 
-void vcpus_report(struct vmm *vmm)
+void vcpus_report(void)
 {
 	struct sigaction sa = { .sa_handler = interrupt };
 	struct kvm_sregs sregs;
@@ -278,11 +283,11 @@ void vcpus_report(struct vmm *vmm)
 
 	sigaction(SIGUSR1, &sa, NULL);
 	__atomic_store_n(&stop, true, __ATOMIC_SEQ_CST);
-	for (i = 0; i < vmm->cpus; i++) {
+	for (i = 0; i < nr_vcpus; i++) {
 		vcpus[i].run->immediate_exit = 1;
 		pthread_kill(vcpus[i].thread, SIGUSR1);
 	}
-	for (i = 0; i < vmm->cpus; i++) {
+	for (i = 0; i < nr_vcpus; i++) {
 		/* KVM lets nobody else look at a vCPU that runs. */
 		for (tries = 0; tries < 20; tries++) {
 			if (__atomic_load_n(&vcpus[i].stopped, __ATOMIC_SEQ_CST))
@@ -298,29 +303,30 @@ void vcpus_report(struct vmm *vmm)
 	}
 }
 
-void vcpus_start(struct vmm *vmm)
+void vcpus_start(int kvm, struct memory *memory, unsigned int nr, uint64_t entry)
 {
-	int size = ioctl(vmm->kvm, KVM_GET_VCPU_MMAP_SIZE, NULL);
+	int size = ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, NULL);
 	struct vcpu *vcpu;
 	unsigned int i;
 
 	if (size < 0)
 		die("KVM_GET_VCPU_MMAP_SIZE: %s", strerror(errno));
-	for (i = 0; i < vmm->cpus; i++) {
+	guest_memory = memory;
+	nr_vcpus = nr;
+	for (i = 0; i < nr_vcpus; i++) {
 		vcpu = &vcpus[i];
-		vcpu->vmm = vmm;
 		vcpu->id = i;
-		vcpu->fd = ioctl(vmm->vm, KVM_CREATE_VCPU, i);
+		vcpu->fd = ioctl(memory->vm, KVM_CREATE_VCPU, i);
 		if (vcpu->fd < 0)
 			die("KVM_CREATE_VCPU %u: %s", i, strerror(errno));
 		vcpu->run = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED,
 				 vcpu->fd, 0);
 		if (vcpu->run == MAP_FAILED)
 			die("cannot map vCPU %u: %s", i, strerror(errno));
-		set_cpuid(vcpu);
+		set_cpuid(kvm, vcpu);
 	}
-	set_registers(&vcpus[0]);
-	for (i = 0; i < vmm->cpus; i++) {
+	set_registers(&vcpus[0], entry);
+	for (i = 0; i < nr_vcpus; i++) {
 		if (pthread_create(&vcpus[i].thread, NULL, vcpu_thread, &vcpus[i]))
 			die("cannot start a thread for vCPU %u", i);
 	}

@@ -4,32 +4,37 @@
  * private and comes from one guest_memfd that isn't in the host's direct map.
  * The VMM maps nothing of it, either.  --help says how to use it.
  *
- *   vmm.c      options, the VM, standard input, the end
- *   memory.c   the guest's memory, and its conversion
- *   boot.c     loads the kernel and its tables
+ *   vmm.c      options, the VM, standard input
  *   vcpu.c     vCPUs and their exits
+ *   boot.c     loads the kernel and its tables
+ *   memory.c   the guest's memory, and its conversion
  *   serial.c   the console
+ *   end.c      how it ends
+ *
+ * Each knows only those below it, and machine.h.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <poll.h>
-#include <pthread.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
-#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 
 #include <linux/kvm.h>
 #include <linux/kvm_para.h>
 
-#include "vmm.h"
+#include "boot.h"
+#include "end.h"
+#include "machine.h"
+#include "memory.h"
+#include "serial.h"
+#include "vcpu.h"
 
 static const char * const backings[] = {
 	[BACKING_NO_DIRECT_MAP] = "no-direct-map",
@@ -42,9 +47,6 @@ static const char * const backings[] = {
 #define ESCAPE		0x01	/* Ctrl-A */
 #define DEFAULT_APPEND	"console=ttyS0 panic=-1"
 
-static struct vmm vmm;
-static int wake = -1;
-static int ended = -1;		/* enum vmm_end, once it has */
 static struct termios terminal;
 static bool terminal_changed;
 
@@ -55,74 +57,39 @@ static void restore_terminal(void)
 	terminal_changed = false;
 }
 
-void die(const char *fmt, ...)
+/* Returns the descriptor of KVM. */
+static int create_vm(struct memory *memory)
 {
-	va_list args;
-
-	restore_terminal();
-	fprintf(stderr, "vmm: ");
-	va_start(args, fmt);
-	vfprintf(stderr, fmt, args);
-	va_end(args);
-	fprintf(stderr, "\n");
-	_exit(END_ERROR);
-}
-
-static void wake_main(void)
-{
-	uint64_t one = 1;
-
-	if (write(wake, &one, sizeof(one)) != sizeof(one))
-		die("cannot wake the main thread: %s", strerror(errno));
-}
-
-/* The first one counts; its vCPU must not go on. */
-void vmm_end(enum vmm_end end)
-{
-	int none = -1;
-
-	__atomic_compare_exchange_n(&ended, &none, end, false, __ATOMIC_SEQ_CST,
-				    __ATOMIC_SEQ_CST);
-	wake_main();
-	for (;;)
-		pause();
-}
-
-void vmm_input_wanted(void)
-{
-	wake_main();
-}
-
-static void create_vm(void)
-{
-	const bool protect = vmm.backing == BACKING_NO_DIRECT_MAP;
+	const bool protect = memory->backing == BACKING_NO_DIRECT_MAP;
 	struct kvm_enable_cap hypercalls = {
 		.cap = KVM_CAP_EXIT_HYPERCALL,
 		.args[0] = 1ull << KVM_HC_MAP_GPA_RANGE,
 	};
 	struct kvm_pit_config pit = { .flags = KVM_PIT_SPEAKER_DUMMY };
 	uint64_t identity_map = 0xfeffc000;
+	int kvm;
 
-	vmm.kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-	if (vmm.kvm < 0)
+	kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	if (kvm < 0)
 		die("/dev/kvm: %s", strerror(errno));
-	if (protect && !(ioctl(vmm.kvm, KVM_CHECK_EXTENSION, KVM_CAP_VM_TYPES) &
+	if (protect && !(ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_VM_TYPES) &
 			 1 << KVM_X86_SW_PROTECTED_VM))
 		die("this kernel has no software-protected VMs (CONFIG_KVM_SW_PROTECTED_VM)");
-	vmm.vm = ioctl(vmm.kvm, KVM_CREATE_VM,
+	memory->vm = ioctl(kvm, KVM_CREATE_VM,
 		       protect ? KVM_X86_SW_PROTECTED_VM : KVM_X86_DEFAULT_VM);
-	if (vmm.vm < 0)
+	if (memory->vm < 0)
 		die("KVM_CREATE_VM: %s", strerror(errno));
-	if (protect && ioctl(vmm.vm, KVM_ENABLE_CAP, &hypercalls))
+	if (protect && ioctl(memory->vm, KVM_ENABLE_CAP, &hypercalls))
 		die("KVM_CAP_EXIT_HYPERCALL: %s", strerror(errno));
 	/* Pages of KVM's own, which Intel needs, behind all memory. */
-	if (ioctl(vmm.vm, KVM_SET_IDENTITY_MAP_ADDR, &identity_map) ||
-	    ioctl(vmm.vm, KVM_SET_TSS_ADDR, identity_map + 0x1000))
+	if (ioctl(memory->vm, KVM_SET_IDENTITY_MAP_ADDR, &identity_map) ||
+	    ioctl(memory->vm, KVM_SET_TSS_ADDR, identity_map + 0x1000))
 		die("KVM_SET_TSS_ADDR: %s", strerror(errno));
-	if (ioctl(vmm.vm, KVM_CREATE_IRQCHIP))
+	if (ioctl(memory->vm, KVM_CREATE_IRQCHIP))
 		die("KVM_CREATE_IRQCHIP: %s", strerror(errno));
-	if (ioctl(vmm.vm, KVM_CREATE_PIT2, &pit))
+	if (ioctl(memory->vm, KVM_CREATE_PIT2, &pit))
 		die("KVM_CREATE_PIT2: %s", strerror(errno));
+	return kvm;
 }
 
 static void change_terminal(void)
@@ -159,7 +126,7 @@ static ssize_t filter_escapes(char *data, ssize_t size)
 			continue;
 		}
 		if (escaped && data[in] == 'x')
-			ended = END_POWEROFF;
+			end_set(END_POWEROFF);
 		escaped = false;
 		data[out++] = data[in];
 	}
@@ -167,7 +134,7 @@ static ssize_t filter_escapes(char *data, ssize_t size)
 }
 
 /* Feeds standard input to the guest until it ends.  Returns how it ended. */
-static enum vmm_end main_loop(unsigned int timeout, bool interactive)
+static enum vmm_end main_loop(int wake, unsigned int timeout, bool interactive)
 {
 	const double end = now() + timeout;
 	struct pollfd fds[2] = {
@@ -181,13 +148,13 @@ static enum vmm_end main_loop(unsigned int timeout, bool interactive)
 	int wait;
 
 	for (;;) {
-		if (__atomic_load_n(&ended, __ATOMIC_SEQ_CST) >= 0)
-			return ended;
+		if (end_get() >= 0)
+			return end_get();
 		if (timeout && now() >= end)
 			return END_TIMEOUT;
 
 		if (done < size)
-			done += serial_receive(&vmm, data + done, size - done);
+			done += serial_receive(data + done, size - done);
 		fds[1].fd = input && done == size ? STDIN_FILENO : -1;
 		/* Nobody tells when the guest begins to take input. */
 		wait = done < size ? 50 : 1000;
@@ -267,12 +234,12 @@ int main(int argc, char **argv)
 	};
 	const char *kernel = NULL, *initrd = NULL, *append = DEFAULT_APPEND;
 	bool interactive = false, stopped = false;
-	unsigned int timeout = 0, i;
+	struct memory memory = { .size = 256ull << 20 };
+	unsigned int timeout = 0, cpus = 1, i;
+	int opt, index, kvm, wake;
 	enum vmm_end end;
-	int opt, index;
+	uint64_t entry;
 
-	vmm.cpus = 1;
-	vmm.memory = 256ull << 20;
 	opterr = 0;
 	while ((opt = getopt_long(argc, argv, "", options, &index)) != -1) {
 		switch (opt) {
@@ -286,11 +253,11 @@ int main(int argc, char **argv)
 			append = optarg;
 			break;
 		case MEMORY:
-			vmm.memory = (uint64_t)number("memory", optarg, MIN_MEMORY,
-						      MAX_MEMORY) << 20;
+			memory.size = (uint64_t)number("memory", optarg, MIN_MEMORY,
+						       MAX_MEMORY) << 20;
 			break;
 		case CPUS:
-			vmm.cpus = number("cpus", optarg, 1, VMM_MAX_CPUS);
+			cpus = number("cpus", optarg, 1, VMM_MAX_CPUS);
 			break;
 		case BACKING:
 			for (i = 0; i < 3 && strcmp(optarg, backings[i]); i++)
@@ -298,7 +265,7 @@ int main(int argc, char **argv)
 			if (i == 3)
 				die("--backing needs no-direct-map, guest_memfd or anonymous, not \"%s\"",
 				    optarg);
-			vmm.backing = i;
+			memory.backing = i;
 			break;
 		case TIMEOUT:
 			timeout = number("timeout", optarg, 1, 86400);
@@ -322,18 +289,17 @@ int main(int argc, char **argv)
 	if (!kernel)
 		die("--kernel is missing (try --help)");
 
-	wake = eventfd(0, EFD_CLOEXEC);
-	if (wake < 0)
-		die("eventfd: %s", strerror(errno));
-	create_vm();
-	memory_create(&vmm);
-	boot_load(&vmm, kernel, initrd, append);
+	wake = end_init(restore_terminal);
+	kvm = create_vm(&memory);
+	memory_create(&memory);
+	serial_init(memory.vm);
+	entry = boot_load(&memory, cpus, kernel, initrd, append);
 	if (stopped)
 		raise(SIGSTOP);
 	if (interactive)
 		change_terminal();
-	vcpus_start(&vmm);
-	end = main_loop(timeout, interactive);
+	vcpus_start(kvm, &memory, cpus, entry);
+	end = main_loop(wake, timeout, interactive);
 	restore_terminal();
 
 	switch (end) {
@@ -347,7 +313,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "vmm: the guest had a triple fault\n");
 		break;
 	case END_TIMEOUT:
-		vcpus_report(&vmm);
+		vcpus_report();
 		fprintf(stderr, "vmm: the guest ran for longer than %u seconds\n",
 			timeout);
 		break;
