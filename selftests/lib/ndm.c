@@ -2,6 +2,7 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <getopt.h>
 #include <libgen.h>
 #include <limits.h>
 #include <sched.h>
@@ -17,6 +18,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 
 #include <linux/falloc.h>
 
@@ -108,6 +110,71 @@ void ndm_end_of_options(int argc, char **argv)
 		return;
 	fprintf(stderr, "%s: unknown argument \"%s\" (try --help)\n", argv[0], argv[optind]);
 	exit(NDM_BAD_USAGE);
+}
+
+enum { NDM_OPTIONS_MAX = 16 };
+
+void ndm_options(int argc, char **argv, const struct ndm_option *options,
+		 void (*usage)(const char *self))
+{
+	struct option longs[NDM_OPTIONS_MAX + 2] = {};
+	const struct ndm_option *o;
+	unsigned int nr;
+	int opt;
+
+	for (nr = 0; options[nr].name && nr < NDM_OPTIONS_MAX; nr++) {
+		longs[nr].name = options[nr].name;
+		longs[nr].has_arg = options[nr].flag ? no_argument : required_argument;
+		longs[nr].val = nr + 1;
+	}
+	longs[nr] = (struct option){ "help", no_argument, NULL, 'h' };
+
+	while ((opt = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+		if (opt == 'h') {
+			usage(argv[0]);
+			exit(0);
+		}
+		if (opt == '?')
+			exit(NDM_BAD_USAGE);
+		o = &options[opt - 1];
+		if (o->flag)
+			*o->flag = true;
+		else if (o->text)
+			*o->text = optarg;
+		else
+			*o->number = ndm_number(o->name, optarg, o->min, o->max);
+	}
+	ndm_end_of_options(argc, argv);
+}
+
+int ndm_begin(const char *program, unsigned int needs)
+{
+	ndm_is_no_test = true;
+	ndm_require(program, needs);
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	return ndm_probe_open();
+}
+
+void ndm_print_host(void)
+{
+	struct utsname host;
+
+	uname(&host);
+	printf("Host: Linux %s, %ld CPUs, %llu MiB\n", host.release,
+	       sysconf(_SC_NPROCESSORS_ONLN),
+	       (unsigned long long)ndm_meminfo_kb("MemTotal") / 1024);
+}
+
+int ndm_verdict(const char *ok)
+{
+	printf("\n\"no\" is: no entry in the page tables, and a read fails on each of %ld CPUs.\n",
+	       sysconf(_SC_NPROCESSORS_ONLN));
+	if (ndm_failures) {
+		printf("VERDICT: FAILED, %u wrong\n", ndm_failures);
+		return 1;
+	}
+	printf("VERDICT: OK. %s\n", ok);
+	return 0;
 }
 
 /* The module lies beside the programs. */
@@ -447,6 +514,23 @@ int ndm_soft_offline(int probe, __u64 pfn)
 	struct ndm_soft_offline arg = { .pfn = pfn };
 
 	return ioctl(probe, NDM_IOC_SOFT_OFFLINE, &arg) ? -errno : arg.ret;
+}
+
+bool ndm_turn(int probe)
+{
+	struct ndm_turn arg;
+
+	if (ioctl(probe, NDM_IOC_TURN, &arg))
+		die("the turn of the worker");
+	return arg.taken;
+}
+
+void ndm_provoke(int probe)
+{
+	ndm_turn(probe);
+	ndm_empty_pool();
+	ndm_compact();
+	ndm_turn(probe);
 }
 
 int ndm_alias(int probe, int fd, size_t index, unsigned int rounds,

@@ -100,6 +100,25 @@ unsigned int ndm_number(const char *option, const char *text,
 
 /* Ends the program, with NDM_BAD_USAGE, if there is more than options. */
 void ndm_end_of_options(int argc, char **argv);
+/* Options of a program, up to one without a name; one of these is set. */
+struct ndm_option {
+	const char *name;
+	bool *flag;
+	const char **text;
+	unsigned int *number, min, max;
+};
+
+/* --help prints @usage's and ends the program, and so does what is wrong. */
+void ndm_options(int argc, char **argv, const struct ndm_option *options,
+		 void (*usage)(const char *self));
+
+/*
+ * A program that isn't one of kselftest's, but tells by a verdict what it has seen:
+ * ndm_begin() returns the probe, ndm_verdict() the exit code.
+ */
+int ndm_begin(const char *program, unsigned int needs);
+void ndm_print_host(void);
+int ndm_verdict(const char *ok);
 
 /*
  * A file whose pages have no direct map entry.  KVM_X86_DEFAULT_VM is 0, and
@@ -180,6 +199,13 @@ int ndm_alias(int probe, int fd, size_t index, unsigned int rounds,
 int ndm_local(int probe, int fd, size_t index, struct ndm_local *res);
 /* Removals from the direct map since the first call. */
 void ndm_removals(int probe, struct ndm_removals *res);
+/*
+ * Have the worker that looks after pages with references take its turn, and wait for
+ * that.  False: it had none to look after.
+ */
+bool ndm_turn(int probe);
+/* Have the kernel give back all that it may, now. */
+void ndm_provoke(int probe);
 /* Have the kernel map a page again whose memory error is gone. */
 void ndm_clear_mce(int probe, __u64 pfn);
 

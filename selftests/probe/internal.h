@@ -6,6 +6,7 @@
 #include <linux/mm.h>
 #include <linux/mutex.h>
 #include <linux/types.h>
+#include <linux/workqueue.h>
 
 #ifdef CONFIG_CPU_LOCAL_MAP
 #include <asm/cpu_local_map.h>
@@ -55,6 +56,7 @@ void do_put(struct session *s);
 long do_gup(struct ndm_gup *arg);
 long do_soft_offline(struct ndm_soft_offline *arg);
 long do_clear_mce(const struct ndm_clear_mce *arg);
+long do_turn(struct ndm_turn *arg);
 
 /* count.c */
 extern u32 probed;		/* a bit for each function that is probed */
@@ -78,7 +80,8 @@ long do_alias(struct session *s, struct ndm_alias *arg);
 /* local.c */
 long do_local(struct ndm_local *arg);
 
-/* main.c: functions of the kernel that it doesn't export; may be NULL */
+/* main.c: what the kernel doesn't export; may be NULL */
+extern struct delayed_work *held_work;
 extern int (*set_valid_noflush)(struct page *page, unsigned int nr, bool valid);
 extern void (*flush_range)(unsigned long start, unsigned long end);
 extern int (*soft_offline)(unsigned long pfn, int flags);

@@ -25,6 +25,7 @@ unsigned long static_start, static_end;
 void **pools;
 void *(*alias_map)(struct folio *folio, size_t offset);
 void (*alias_unmap)(struct folio *folio, void *addr);
+struct delayed_work *held_work;
 #ifdef CONFIG_CPU_LOCAL_MAP
 int (*local_init)(void);
 void *(*local_map)(struct cpu_local_map *map, struct page **pages, unsigned int nr);
@@ -59,6 +60,7 @@ static void find_symbols(void)
 	pools = (void **)lookup("ndm_pools");
 	alias_map = (void *)lookup("folio_alias_map");
 	alias_unmap = (void *)lookup("folio_alias_unmap");
+	held_work = (void *)lookup("ndm_held_work");
 #ifdef CONFIG_CPU_LOCAL_MAP
 	local_init = (void *)lookup("cpu_local_map_init");
 	local_map = (void *)lookup("cpu_local_map");
@@ -119,6 +121,7 @@ static long probe_ioctl(struct file *file, unsigned int cmd, unsigned long data)
 		struct ndm_removals removals;
 		struct ndm_clear_mce clear_mce;
 		struct ndm_effort effort;
+		struct ndm_turn turn;
 	} arg;
 	long ret = 0;
 
@@ -181,6 +184,9 @@ static long probe_ioctl(struct file *file, unsigned int cmd, unsigned long data)
 	case NDM_IOC_CLEAR_MCE:
 		ret = do_clear_mce(&arg.clear_mce);
 		break;
+	case NDM_IOC_TURN:
+		ret = do_turn(&arg.turn);
+		break;
 	default:
 		ret = -ENOTTY;
 	}
@@ -206,6 +212,7 @@ static struct miscdevice probe_device = {
 	.fops	= &probe_fops,
 	.mode	= 0600,
 };
+
 static int __init probe_init(void)
 {
 	int err;

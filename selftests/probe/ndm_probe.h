@@ -234,6 +234,15 @@ struct ndm_effort {
 	__u64 missed;		/* output: what couldn't be counted */
 };
 
+/*
+ * Have the kernel's worker that looks after pages with references take its turn now,
+ * and wait for its end.
+ */
+struct ndm_turn {
+	__u32 taken;		/* output: it had something to look after */
+	__u32 pad;
+};
+
 #define NDM_IOC_CHECK	_IOWR('N', 0x40, struct ndm_check)
 #define NDM_IOC_MAP	_IOWR('N', 0x41, struct ndm_map)
 #define NDM_IOC_SCAN	_IOWR('N', 0x42, struct ndm_scan)
@@ -251,5 +260,6 @@ struct ndm_effort {
 #define NDM_IOC_REMOVALS _IOR('N', 0x4e, struct ndm_removals)
 #define NDM_IOC_CLEAR_MCE _IOW('N', 0x4f, struct ndm_clear_mce)
 #define NDM_IOC_EFFORT	_IOWR('N', 0x50, struct ndm_effort)
+#define NDM_IOC_TURN	_IOR('N', 0x51, struct ndm_turn)
 
 #endif

@@ -104,3 +104,14 @@ long do_clear_mce(const struct ndm_clear_mce *arg)
 		return -EINVAL;
 	return clear_mce_nospec(arg->pfn);
 }
+
+/* NDM_IOC_TURN */
+
+long do_turn(struct ndm_turn *arg)
+{
+	if (!held_work)
+		return -EOPNOTSUPP;
+	arg->taken = flush_delayed_work(held_work);
+	arg->pad = 0;
+	return 0;
+}

@@ -6,7 +6,6 @@
  * were before.  --help says how to use it.
  */
 #include <fcntl.h>
-#include <getopt.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -128,44 +127,20 @@ static void usage(const char *self)
 
 int main(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "seconds", required_argument, NULL, 's' },
-		{ "seed", required_argument, NULL, 'r' },
-		{ "slots", required_argument, NULL, 'n' },
-		{ "help", no_argument, NULL, 'h' },
+	unsigned int seconds = SECONDS;
+	const struct ndm_option options[] = {
+		{ "seconds", .number = &seconds, .min = 1, .max = INT_MAX },
+		{ "seed", .number = &seed, .max = UINT_MAX },
+		{ "slots", .number = &nr_slots, .min = 1, .max = MAX_SLOTS },
 		{}
 	};
-	unsigned int seconds = SECONDS;
 	struct books before, after;
-	int opt;
 
 	seed = ndm_seed() % 1000000;
-	while ((opt = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-		switch (opt) {
-		case 's':
-			seconds = ndm_number("seconds", optarg, 1, INT_MAX);
-			break;
-		case 'r':
-			seed = ndm_number("seed", optarg, 0, UINT_MAX);
-			break;
-		case 'n':
-			nr_slots = ndm_number("slots", optarg, 1, MAX_SLOTS);
-			break;
-		case 'h':
-			usage(argv[0]);
-			return 0;
-		default:
-			return NDM_BAD_USAGE;
-		}
-	}
-	ndm_end_of_options(argc, argv);
-
-	ndm_is_no_test = true;
-	ndm_require(argv[0], NDM_NEED_PROBE | NDM_NEED_FLAG | NDM_NEED_DEBUGFS);
-	setvbuf(stdout, NULL, _IOLBF, 0);
+	ndm_options(argc, argv, options, usage);
+	probe = ndm_begin(argv[0], NDM_NEED_PROBE | NDM_NEED_FLAG | NDM_NEED_DEBUGFS);
 	fcntl(4, F_SETFD, FD_CLOEXEC);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	probe = ndm_probe_open();
 	setenv("SLOW", "1", 1);
 	faults = !access(DEBUGFS "failslab", F_OK);
 	if (faults) {

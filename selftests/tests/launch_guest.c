@@ -9,11 +9,9 @@
  * it is found there, then what looks has no eyes.
  * --help says how to use it.
  */
-#include <getopt.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/utsname.h>
 
 #include "kvm_util.h"
 #include "processor.h"
@@ -375,34 +373,17 @@ static void usage(const char *self)
 
 int main(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "size", required_argument, NULL, 's' },
-		{ "help", no_argument, NULL, 'h' },
+	struct run comparison = { .ordinary = true }, run = {};
+	size_t total = 0, mapped = 0;
+	unsigned int size = 16;
+	const struct ndm_option options[] = {
+		{ "size", .number = &size, .min = 8, .max = 1024 },
 		{}
 	};
-	struct run comparison = { .ordinary = true }, run = {};
-	size_t size = 16, total = 0, mapped = 0;
-	struct utsname host;
-	int opt, i;
+	int i;
 
-	while ((opt = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-		switch (opt) {
-		case 's':
-			size = ndm_number("size", optarg, 8, 1024);
-			break;
-		case 'h':
-			usage(argv[0]);
-			return 0;
-		default:
-			return NDM_BAD_USAGE;
-		}
-	}
-	ndm_end_of_options(argc, argv);
-
-	ndm_is_no_test = true;
-	ndm_require(argv[0], NDM_NEED_PROBE | NDM_NEED_FLAG);
-	setvbuf(stdout, NULL, _IOLBF, 0);
-	probe = ndm_probe_open();
+	ndm_options(argc, argv, options, usage);
+	probe = ndm_begin(argv[0], NDM_NEED_PROBE | NDM_NEED_FLAG);
 	ndm_compact();
 
 	comparison.size = MIB(size);
@@ -411,11 +392,8 @@ int main(int argc, char **argv)
 		total += comparison.classes[i].pages;
 		mapped += comparison.classes[i].readable[RUNNING];
 	}
-	uname(&host);
-	printf("Host: Linux %s, %ld CPUs, %llu MiB\n", host.release,
-	       sysconf(_SC_NPROCESSORS_ONLN),
-	       (unsigned long long)ndm_meminfo_kb("MemTotal") / 1024);
-	printf("Guest: %zu MiB, 1 vCPU, all of its memory in one guest_memfd\n\n",
+	ndm_print_host();
+	printf("Guest: %u MiB, 1 vCPU, all of its memory in one guest_memfd\n\n",
 	       size);
 	printf("Without the flag, for comparison\n");
 	printf("  pages %zu; running: in the direct map %zu, secret found in %llu; after: secret found in %llu\n\n",
@@ -434,12 +412,5 @@ int main(int argc, char **argv)
 
 	private_memory(MIB(4));
 
-	printf("\n\"no\" is: no entry in the page tables, and a read fails on each of %ld CPUs.\n",
-	       sysconf(_SC_NPROCESSORS_ONLN));
-	if (ndm_failures) {
-		printf("VERDICT: FAILED, %u wrong\n", ndm_failures);
-		return 1;
-	}
-	printf("VERDICT: OK. The guest ran, and the host's direct map had none of its memory.\n");
-	return 0;
+	return ndm_verdict("The guest ran, and the host's direct map had none of its memory.");
 }

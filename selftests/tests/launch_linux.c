@@ -10,7 +10,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <libgen.h>
 #include <limits.h>
 #include <signal.h>
@@ -19,7 +18,6 @@
 #include <string.h>
 #include <unistd.h>
 #include <sys/syscall.h>
-#include <sys/utsname.h>
 #include <sys/wait.h>
 
 #include "ndm.h"
@@ -275,6 +273,34 @@ static unsigned int count_aliases(void)
 	return count;
 }
 
+static uint64_t kvm_stat(const char *name)
+{
+	char path[64], text[32];
+
+	snprintf(path, sizeof(path), "/sys/kernel/debug/kvm/%s", name);
+	if (ndm_read_file(path, text, sizeof(text)) <= 0)
+		die(path);
+	return strtoull(text, NULL, 10);
+}
+
+/* Wait for the guest to be at what it has said that follows. */
+static void wait_for_phase(int phase)
+{
+	const char *name = phase == CONVERTING ? "hypercalls" : "exits";
+	const uint64_t before = kvm_stat(name);
+	const double end = ndm_now() + timeout;
+
+	if (phase == SECRET || (phase == CONVERTING && !rounds))
+		return;
+	while (kvm_stat(name) < before + 16) {
+		if (ndm_now() >= end) {
+			ndm_fail("%s: the guest has no %s", phase_names[phase], name);
+			break;
+		}
+		usleep(1000);
+	}
+}
+
 static void look(struct run *run, int phase, pid_t pid)
 {
 	const size_t count = (size_t)memory << 8;
@@ -397,9 +423,7 @@ static void follow(struct run *run, pid_t pid, int in, FILE *out)
 			if (strncmp(text, events[i].line, strlen(events[i].line)) ||
 			    run->phases[events[i].phase].pages)
 				continue;
-			/* Let it begin what follows. */
-			if (events[i].phase != SECRET)
-				usleep(500000);
+			wait_for_phase(events[i].phase);
 			look(run, events[i].phase, pid);
 			if (events[i].phase == SECRET && write(in, "go\n", 3) != 3)
 				die("the VMM's input");
@@ -607,29 +631,25 @@ static void usage(const char *self)
 
 int main(int argc, char **argv)
 {
-	enum { MEMORY = 1, CPUS, CONVERT, TIMEOUT, BACKING, ALONE, KCORE,
-	       VERBOSE, KERNEL, INITRD, HELP };
-	static const struct option options[] = {
-		{ "memory", required_argument, NULL, MEMORY },
-		{ "cpus", required_argument, NULL, CPUS },
-		{ "convert", required_argument, NULL, CONVERT },
-		{ "timeout", required_argument, NULL, TIMEOUT },
-		{ "backing", required_argument, NULL, BACKING },
-		{ "no-comparison", no_argument, NULL, ALONE },
-		{ "kcore", no_argument, NULL, KCORE },
-		{ "verbose", no_argument, NULL, VERBOSE },
-		{ "kernel", required_argument, NULL, KERNEL },
-		{ "initrd", required_argument, NULL, INITRD },
-		{ "help", no_argument, NULL, HELP },
-		{}
-	};
 	struct run run = { .backing = backings[NO_DIRECT_MAP] };
 	struct run ordinary = { .backing = backings[ORDINARY], .brief = true };
 	char self[PATH_MAX], paths[3][PATH_MAX + 32];
-	struct utsname host;
 	bool alone = false;
+	const struct ndm_option options[] = {
+		{ "memory", .number = &memory, .min = 1, .max = 1000000 },
+		{ "cpus", .number = &cpus, .min = 1, .max = 1000000 },
+		{ "convert", .number = &rounds, .max = 1000000 },
+		{ "timeout", .number = &timeout, .min = 1, .max = 1000000 },
+		{ "backing", .text = &run.backing },
+		{ "no-comparison", .flag = &alone },
+		{ "kcore", .flag = &whole_kcore },
+		{ "verbose", .flag = &verbose },
+		{ "kernel", .text = &kernel },
+		{ "initrd", .text = &initrd },
+		{}
+	};
 	const char *dir;
-	int opt, index, i;
+	int i;
 
 	if (!realpath("/proc/self/exe", self))
 		die("/proc/self/exe");
@@ -641,64 +661,19 @@ int main(int argc, char **argv)
 	kernel = paths[1];
 	initrd = paths[2];
 
-	while ((opt = getopt_long(argc, argv, "", options, &index)) != -1) {
-		switch (opt) {
-		case MEMORY:
-			memory = ndm_number("memory", optarg, 0, 1000000);
-			break;
-		case CPUS:
-			cpus = ndm_number("cpus", optarg, 0, 1000000);
-			break;
-		case CONVERT:
-			rounds = ndm_number("convert", optarg, 0, 1000000);
-			break;
-		case TIMEOUT:
-			timeout = ndm_number("timeout", optarg, 0, 1000000);
-			break;
-		case BACKING:
-			for (i = 0; i < NR_BACKINGS && strcmp(optarg, backings[i]); i++)
-				;
-			if (i == NR_BACKINGS) {
-				fprintf(stderr, "%s: --backing needs no-direct-map or guest_memfd, not \"%s\"\n",
-					argv[0], optarg);
-				return NDM_BAD_USAGE;
-			}
-			run.backing = backings[i];
-			break;
-		case ALONE:
-			alone = true;
-			break;
-		case KCORE:
-			whole_kcore = true;
-			break;
-		case VERBOSE:
-			verbose = true;
-			break;
-		case KERNEL:
-			kernel = optarg;
-			break;
-		case INITRD:
-			initrd = optarg;
-			break;
-		case HELP:
-			usage(argv[0]);
-			return 0;
-		default:
-			return NDM_BAD_USAGE;
-		}
+	ndm_options(argc, argv, options, usage);
+	for (i = 0; i < NR_BACKINGS && strcmp(run.backing, backings[i]); i++)
+		;
+	if (i == NR_BACKINGS) {
+		fprintf(stderr, "%s: --backing needs no-direct-map or guest_memfd, not \"%s\"\n",
+			argv[0], run.backing);
+		return NDM_BAD_USAGE;
 	}
-	ndm_end_of_options(argc, argv);
 
-	ndm_is_no_test = true;
-	ndm_require(argv[0], NDM_NEED_PROBE | NDM_NEED_FLAG);
-	setvbuf(stdout, NULL, _IOLBF, 0);
+	probe = ndm_begin(argv[0], NDM_NEED_PROBE | NDM_NEED_FLAG | NDM_NEED_DEBUGFS);
 	signal(SIGPIPE, SIG_IGN);
-	probe = ndm_probe_open();
 
-	uname(&host);
-	printf("Host: Linux %s, %ld CPUs, %llu MiB\n", host.release,
-	       sysconf(_SC_NPROCESSORS_ONLN),
-	       (unsigned long long)ndm_meminfo_kb("MemTotal") / 1024);
+	ndm_print_host();
 	printf("Guest: Linux as well, %u MiB, %u vCPUs\n\n", memory, cpus);
 	if (!alone)
 		compare(&ordinary);
@@ -709,12 +684,5 @@ int main(int argc, char **argv)
 	print_run(&run);
 	judge(&run);
 
-	printf("\n\"no\" is: no entry in the page tables, and a read fails on each of %ld CPUs.\n",
-	       sysconf(_SC_NPROCESSORS_ONLN));
-	if (ndm_failures) {
-		printf("VERDICT: FAILED, %u wrong\n", ndm_failures);
-		return 1;
-	}
-	printf("VERDICT: OK. Linux ran, and the host's direct map had none of its memory.\n");
-	return 0;
+	return ndm_verdict("Linux ran, and the host's direct map had none of its memory.");
 }

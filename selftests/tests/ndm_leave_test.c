@@ -15,39 +15,18 @@
 #include <sys/wait.h>
 
 #include "kselftest_harness.h"
+#include "ndm_fixture.h"
 #include "ndm_guest.h"
 
 #undef TEST_TIMEOUT_DEFAULT
 #define TEST_TIMEOUT_DEFAULT	300
 
 /* memfd_secret() has no holes. */
-#define LEAVE_FIXTURE(name)						\
-	FIXTURE(name) {							\
-		int probe;						\
-		uint64_t missing;					\
-		uint64_t seed;						\
-	};								\
-	FIXTURE_VARIANT(name) {						\
-		struct ndm_kind kind;					\
-	};								\
-	FIXTURE_SETUP(name)						\
-	{								\
-		ndm_pin_here();					\
-		self->probe = ndm_probe_open();			\
-		self->missing = ndm_missing(self->probe);		\
-		self->seed = ndm_seed();				\
-	}								\
-	FIXTURE_TEARDOWN(name)						\
-	{								\
-		EXPECT_EQ(ndm_wait_missing(self->probe, self->missing), 0); \
-		close(self->probe);					\
-	}
-
-LEAVE_FIXTURE(leave);
+NDM_FIXTURE(leave);
 FIXTURE_VARIANT_ADD(leave, secretmem) { .kind = NDM_SECRETMEM };
 FIXTURE_VARIANT_ADD(leave, guest_memfd) { .kind = NDM_MMAP_SHARED };
 
-LEAVE_FIXTURE(hole);
+NDM_FIXTURE(hole);
 FIXTURE_VARIANT_ADD(hole, guest_memfd) { .kind = NDM_MMAP_SHARED };
 
 static void fill(struct __test_metadata *_metadata, int probe,
@@ -251,8 +230,11 @@ TEST_F(leave, extra_reference)
 		held_pfns[i] = ndm_hold(self->probe, f.fd, held[i]);
 	ndm_close(&f);
 
-	/* Long enough for any worker to have had its turn, more than once. */
-	usleep(1500000);
+	/* The worker has seen them, more than once, and all else that frees has run. */
+	for (i = 0; i < 4; i++) {
+		EXPECT_TRUE(ndm_turn(self->probe));
+		ndm_provoke(self->probe);
+	}
 	ndm_check_pfns(self->probe, held_pfns, HELD, NULL, self->seed, &res);
 	EXPECT_EQ(res.mapped, 0);
 	EXPECT_EQ(res.readable, 0);
@@ -275,6 +257,7 @@ TEST_F(hole, held_page)
 	__u64 pfns[PAGES], held;
 	struct ndm_check res;
 	struct ndm_file f;
+	int i;
 
 	fill(_metadata, self->probe, &f, &variant->kind, PAGES, self->seed, pfns);
 	held = ndm_hold(self->probe, f.fd, HELD);
@@ -288,7 +271,10 @@ TEST_F(hole, held_page)
 
 	/* The rest of its block may be kept back, as that returns as a whole. */
 	ndm_close(&f);
-	usleep(300000);
+	for (i = 0; i < 4; i++) {
+		EXPECT_TRUE(ndm_turn(self->probe));
+		ndm_provoke(self->probe);
+	}
 	ndm_check_pfns(self->probe, &held, 1, NULL, self->seed, &res);
 	EXPECT_EQ(res.mapped, 0);
 	ndm_put(self->probe);

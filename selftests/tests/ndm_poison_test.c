@@ -49,7 +49,7 @@ static bool touch_fails(volatile char *addr)
 	return failed;
 }
 
-/* For a while. */
+/* Whatever the kernel is asked to give back. */
 static void expect_quarantined(struct __test_metadata *_metadata, int probe,
 			       __u64 pfn, bool was_freed)
 {
@@ -61,7 +61,7 @@ static void expect_quarantined(struct __test_metadata *_metadata, int probe,
 		ndm_check_pfns(probe, &pfn, 1, &state, 0, &res);
 		always &= state;
 		ever |= state;
-		usleep(150000);
+		ndm_provoke(probe);
 	}
 	EXPECT_TRUE(always & NDM_POISONED);
 	EXPECT_FALSE(ever & NDM_MAPPED);
@@ -76,7 +76,7 @@ static void expect_quarantined(struct __test_metadata *_metadata, int probe,
 	 * is the kernel's choice, but not to free it as it is.
 	 */
 	ndm_write_file(UNPOISON, "%#llx\n", (unsigned long long)pfn);
-	usleep(300000);
+	ndm_provoke(probe);
 	ndm_check_pfns(probe, &pfn, 1, &state, 0, &res);
 	EXPECT_FALSE(state & NDM_MAPPED);
 	EXPECT_FALSE(state & NDM_FREE);

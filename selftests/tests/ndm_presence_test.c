@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "kselftest_harness.h"
+#include "ndm_fixture.h"
 #include "ndm_guest.h"
 
 #undef TEST_TIMEOUT_DEFAULT
@@ -92,37 +93,16 @@ TEST(probe_finds_a_secret)
 	close(probe);
 }
 
-/*
- * Fixtures by what can be done with a file: all can be populated, some can be
- * mapped by the host, some can be given to a guest.
- */
-#define PRESENCE_FIXTURE(name)						\
-	FIXTURE(name) {							\
-		int probe;						\
-		uint64_t missing;					\
-	};								\
-	FIXTURE_VARIANT(name) {						\
-		struct ndm_kind kind;					\
-	};								\
-	FIXTURE_SETUP(name)						\
-	{								\
-		ndm_pin_here();					\
-		self->probe = ndm_probe_open();			\
-		self->missing = ndm_missing(self->probe);		\
-	}								\
-	/* Whatever a test did, its pages are back with its files gone. */ \
-	FIXTURE_TEARDOWN(name)						\
-	{								\
-		EXPECT_EQ(ndm_wait_missing(self->probe, self->missing), 0); \
-		close(self->probe);					\
-	}
-
 #define KIND(fixture, name, init)					\
 	FIXTURE_VARIANT_ADD(fixture, name) { .kind = init }
 
 #define PROTECTED_MMAP	NDM_GMEM(KVM_X86_SW_PROTECTED_VM, GUEST_MEMFD_FLAG_MMAP)
 
-PRESENCE_FIXTURE(any);
+/*
+ * Fixtures by what can be done with a file: all can be populated, some can be
+ * mapped by the host, some can be given to a guest.
+ */
+NDM_FIXTURE(any);
 KIND(any, secretmem, NDM_SECRETMEM);
 KIND(any, plain, NDM_GMEM(KVM_X86_DEFAULT_VM, 0));
 KIND(any, mmap, NDM_GMEM(KVM_X86_DEFAULT_VM, GUEST_MEMFD_FLAG_MMAP));
@@ -131,17 +111,17 @@ KIND(any, mmap_shared, NDM_MMAP_SHARED);
 KIND(any, protected, NDM_PROTECTED);
 KIND(any, protected_mmap, PROTECTED_MMAP);
 
-PRESENCE_FIXTURE(mapped);
+NDM_FIXTURE(mapped);
 KIND(mapped, secretmem, NDM_SECRETMEM);
 KIND(mapped, mmap_shared, NDM_MMAP_SHARED);
 
-PRESENCE_FIXTURE(guest);
+NDM_FIXTURE(guest);
 KIND(guest, mmap_shared, NDM_MMAP_SHARED);
 KIND(guest, protected, NDM_PROTECTED);
 KIND(guest, protected_mmap, PROTECTED_MMAP);
 
 /* The kernel ages what userspace maps, and asks KVM along the way. */
-PRESENCE_FIXTURE(aged);
+NDM_FIXTURE(aged);
 KIND(aged, mmap_shared, NDM_MMAP_SHARED);
 
 #define expect_gone(probe, fd, index, count)				\
