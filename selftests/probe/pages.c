@@ -111,7 +111,8 @@ long do_turn(struct ndm_turn *arg)
 {
 	if (!held_work)
 		return -EOPNOTSUPP;
-	arg->taken = flush_delayed_work(held_work);
+	/* It waits for itself again as long as there is something, maybe since before. */
+	arg->taken = flush_delayed_work(held_work) || delayed_work_pending(held_work);
 	arg->pad = 0;
 	return 0;
 }
