@@ -14,10 +14,10 @@
 #include "ndm.h"
 
 #undef TEST_TIMEOUT_DEFAULT
-#define TEST_TIMEOUT_DEFAULT	600
+#define TEST_TIMEOUT_DEFAULT	900
 
 #define SIZE		MIB(64)
-#define BOUND		100	/* seconds until all of it is back */
+#define BOUND		200	/* seconds until all of it is back; emulation is slow */
 #define SLACK		MIB(2)	/* of what others take meanwhile */
 
 FIXTURE(balloon) {

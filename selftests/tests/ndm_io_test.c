@@ -914,7 +914,7 @@ static const struct {
 	{ "send() and recv(), AF_UNIX", unix_socket },
 	{ "send() and recv(), AF_VSOCK", vsock },
 	{ "send(), TCP, MSG_ZEROCOPY", tcp_zerocopy, EFAULT },
-	{ "send(), AF_VSOCK, MSG_ZEROCOPY", vsock_zerocopy, EFAULT },
+	{ "send(), AF_VSOCK, MSG_ZEROCOPY", vsock_zerocopy, ENOMEM },
 	{ "read() of a tap device", tap_read },
 	{ "write() to a tap device", tap_write },
 	{ "vhost-net, receive", vhost_net_receive },
@@ -946,6 +946,8 @@ static const char *result_name(int result)
 		return "EFAULT";
 	case EINVAL:
 		return "EINVAL";
+	case ENOMEM:
+		return "ENOMEM";
 	case EBADFD:
 		return "EBADFD";
 	}

@@ -273,6 +273,24 @@ static void moved(void)
 	must(result(mem) == 1001);
 }
 
+/* As q35 has SMRAM twice: the second one is there once the first is gone. */
+static void two_views(void)
+{
+	int vm = new_vm(), fd = new_memfd();
+	char *mem = map(fd, SIZE, 0);
+
+	load(mem, SEEN);
+	must(!memslot(vm, 4, 0, 4 * SIZE, SIZE, mem));
+	must(!memslot(vm, 0, 0, 0, SIZE, mem));
+	must(!memslot(vm, 4, 0, 4 * SIZE, 0, mem));
+	run(vm);
+	must(result(mem) == SEEN + 1);
+	must(!memslot(vm, 4, 0, 4 * SIZE, SIZE, mem));
+	must(!memslot(vm, 4, 0, 4 * SIZE, 0, mem));
+	must(memslot(vm, 4, 0, 4 * SIZE, 0, mem) && errno == EINVAL);
+	must(!memslot(vm, 0, 0, 0, 0, mem));
+}
+
 static void dirty_log(void)
 {
 	int vm = new_vm(), fd = new_memfd();
@@ -476,6 +494,7 @@ static const struct {
 	{ "several", several, "", "belongs to another VM" },
 	{ "memslots", memslots, "", "guest_memfd can't be read-only" },
 	{ "moved", moved, "", "2 memslot(s)" },
+	{ "two_views", two_views, "", "1 file(s), 4 MiB" },
 	{ "dirty_log", dirty_log, "", "all pages count as dirty" },
 	{ "dirty_log_refused", dirty_log_refused, "DIRTY_LOG=refuse", "no live migration" },
 	{ "unplug", unplug, "", "1 file(s)" },

@@ -77,6 +77,7 @@ struct file {
 struct slot {
 	int vm;
 	bool gmem;
+	bool left_out;		/* KVM doesn't know of it */
 	struct kvm_userspace_memory_region2 region;	/* as it was asked for */
 };
 
@@ -106,7 +107,7 @@ static pid_t owner;
 
 static struct {
 	unsigned int files, slots, other_slots, read_only, dirty_log, o_direct, private,
-		     copied;
+		     copied, left_out;
 	uint64_t bytes, other_bytes;
 } sum;
 
@@ -514,14 +515,17 @@ static struct slot *find_slot(int vm, uint32_t id)
 	return NULL;
 }
 
-static void put_slot(int vm, bool gmem, const struct kvm_userspace_memory_region2 *region)
+static struct slot *put_slot(int vm, bool gmem,
+			     const struct kvm_userspace_memory_region2 *region)
 {
 	struct slot *slot = find_slot(vm, region->slot);
 
 	if (!slot) {
 		slot = reallocarray(slots, nr_slots + 1, sizeof(*slots));
-		if (!slot)
-			return;
+		if (!slot) {
+			say(-1, "no memory");
+			_exit(127);
+		}
 		slots = slot;
 		slot = &slots[nr_slots++];
 	}
@@ -530,6 +534,7 @@ static void put_slot(int vm, bool gmem, const struct kvm_userspace_memory_region
 	sum.other_slots += !gmem;
 	if (!gmem && region->memory_size >= min_size)
 		sum.other_bytes += region->memory_size;
+	return slot;
 }
 
 static int set_region(int vm, const struct kvm_userspace_memory_region2 *region)
@@ -588,6 +593,35 @@ static struct file *slot_file(int vm, const struct kvm_userspace_memory_region2 
 	return file;
 }
 
+static int bind_slot(int vm, const struct kvm_userspace_memory_region2 *asked,
+		     const struct file *file, uint64_t offset)
+{
+	struct kvm_userspace_memory_region2 region = *asked;
+
+	region.flags &= ~(KVM_MEM_READONLY | KVM_MEM_LOG_DIRTY_PAGES);
+	region.flags |= KVM_MEM_GUEST_MEMFD;
+	region.guest_memfd = file->fd;
+	region.guest_memfd_offset = offset;
+	return set_region(vm, &region);
+}
+
+/* A memslot is gone: maybe one that was left out because of it can be there now. */
+static void retry_left_out(int vm)
+{
+	struct file *file;
+	struct slot *slot;
+	const char *why;
+	uint64_t offset;
+
+	for (slot = slots; slot < slots + nr_slots; slot++) {
+		if (slot->vm != vm || !slot->left_out)
+			continue;
+		file = slot_file(vm, &slot->region, &offset, &why);
+		slot->left_out = !file || bind_slot(vm, &slot->region, file, offset);
+		sum.slots += !slot->left_out;
+	}
+}
+
 static int set_memslot(int vm, unsigned long cmd, void *arg)
 {
 	struct kvm_userspace_memory_region2 region = {}, old;
@@ -602,9 +636,11 @@ static int set_memslot(int vm, unsigned long cmd, void *arg)
 	       sizeof(struct kvm_userspace_memory_region) : sizeof(region));
 	slot = find_slot(vm, region.slot);
 	if (!region.memory_size) {
-		r = REAL(ioctl)(vm, cmd, arg);
-		if (!r && slot)
+		r = slot && slot->left_out ? 0 : REAL(ioctl)(vm, cmd, arg);
+		if (!r && slot) {
 			*slot = slots[--nr_slots];
+			retry_left_out(vm);
+		}
 		return r;
 	}
 	/* A VMM that does all of it by itself. */
@@ -640,7 +676,6 @@ static int set_memslot(int vm, unsigned long cmd, void *arg)
 	}
 	if (region.flags & KVM_MEM_LOG_DIRTY_PAGES && !sum.dirty_log++)
 		say(0, "guest_memfd has no dirty logging: all pages count as dirty; a live migration won't end before the guest is stopped");
-	region.flags &= ~(KVM_MEM_READONLY | KVM_MEM_LOG_DIRTY_PAGES);
 
 	if (slot && slot->gmem) {
 		/* Such a memslot can be deleted, not be changed. */
@@ -651,15 +686,14 @@ static int set_memslot(int vm, unsigned long cmd, void *arg)
 			return 0;
 		}
 		region.memory_size = 0;
-		r = set_region(vm, &region);
+		region.flags = 0;
+		r = slot->left_out ? 0 : set_region(vm, &region);
 		if (r)
 			return r;
 		region.memory_size = old.memory_size;
+		*slot = slots[--nr_slots];
 	}
-	region.flags |= KVM_MEM_GUEST_MEMFD;
-	region.guest_memfd = file->fd;
-	region.guest_memfd_offset = offset;
-	r = set_region(vm, &region);
+	r = bind_slot(vm, &region, file, offset);
 	if (r && errno == EEXIST && !(flags & GUEST_MEMFD_FLAG_NO_DIRECT_MAP)) {
 		/* KVM finds the pages by their address as well. */
 		say(1, "memslot %u of address space %u: %s is bound already, leave it to the address",
@@ -669,10 +703,19 @@ static int set_memslot(int vm, unsigned long cmd, void *arg)
 			put_slot(vm, false, &old);
 		return r;
 	}
-	if (r && errno == EEXIST)
-		say(-1, "memslot %u of address space %u: this part of %s is in another memslot already",
-		    region.slot & 0xffff, region.slot >> 16, file->name);
-	else if (r && file->vm != vm)
+	if (r && errno == EEXIST) {
+		/*
+		 * A second view of the same memory, e.g. q35's of SMRAM.  Without a memslot,
+		 * the VMM gets the guest's accesses as MMIO, and does the same.
+		 */
+		if (!sum.left_out++)
+			say(0, "memslot %u of address space %u: this part of %s is in another memslot already, leave its accesses to the VMM",
+			    region.slot & 0xffff, region.slot >> 16, file->name);
+		put_slot(vm, true, &old)->left_out = true;
+		sum.slots--;
+		return 0;
+	}
+	if (r && file->vm != vm)
 		say(-1, "memslot %u: %s belongs to another VM, and can't be in two", region.slot & 0xffff,
 		    file->name);
 	else if (r)
@@ -681,8 +724,10 @@ static int set_memslot(int vm, unsigned long cmd, void *arg)
 		say(1, "memslot %u of address space %u: 0x%llx, %llu KiB, is %s at 0x%llx",
 		    region.slot & 0xffff, region.slot >> 16, region.guest_phys_addr, region.memory_size >> 10, file->name,
 		    (unsigned long long)offset);
-	if (!r)
+	if (!r) {
 		put_slot(vm, true, &old);
+		retry_left_out(vm);
+	}
 	return r;
 }
 
@@ -1053,9 +1098,9 @@ static void summary(void)
 	if (!vms_ever || getpid() != owner)
 		return;
 	say(0, "%u file(s), %llu MiB, %u memslot(s) on guest_memfd %s; %u beside, %llu MiB in large ones; "
-	    "dropped: read-only %u, dirty logging %u, O_DIRECT %u; mapped as shared %u, copied %u",
+	    "dropped: read-only %u, dirty logging %u, O_DIRECT %u; mapped as shared %u, copied %u, left to the VMM %u",
 	    sum.files, MIB(sum.bytes), sum.slots,
 	    off ? "(off)" : flags & GUEST_MEMFD_FLAG_NO_DIRECT_MAP ? "without a direct map" : "(plain)",
 	    sum.other_slots, MIB(sum.other_bytes), sum.read_only, sum.dirty_log, sum.o_direct,
-	    sum.private, sum.copied);
+	    sum.private, sum.copied, sum.left_out);
 }
