@@ -548,6 +548,13 @@ int ndm_local(int probe, int fd, size_t index, struct ndm_local *res)
 	return ioctl(probe, NDM_IOC_LOCAL, res) ? -errno : 0;
 }
 
+int ndm_new_cpu(int probe, unsigned int cpu)
+{
+	struct ndm_new_cpu arg = { .cpu = cpu };
+
+	return ioctl(probe, NDM_IOC_NEW_CPU, &arg) ? -errno : (int)arg.mapped;
+}
+
 void ndm_removals(int probe, struct ndm_removals *res)
 {
 	if (ioctl(probe, NDM_IOC_REMOVALS, res))

@@ -197,6 +197,8 @@ int ndm_soft_offline(int probe, __u64 pfn);
 int ndm_alias(int probe, int fd, size_t index, unsigned int rounds,
 	      struct ndm_alias *res);
 int ndm_local(int probe, int fd, size_t index, struct ndm_local *res);
+/* Bring a CPU online.  Returns how often something was mapped there, or -errno. */
+int ndm_new_cpu(int probe, unsigned int cpu);
 /* Removals from the direct map since the first call. */
 void ndm_removals(int probe, struct ndm_removals *res);
 /*

@@ -79,6 +79,7 @@ long do_alias(struct session *s, struct ndm_alias *arg);
 
 /* local.c */
 long do_local(struct ndm_local *arg);
+long do_new_cpu(struct ndm_new_cpu *arg);
 
 /* main.c: what the kernel doesn't export; may be NULL */
 extern struct delayed_work *held_work;

@@ -122,6 +122,7 @@ static long probe_ioctl(struct file *file, unsigned int cmd, unsigned long data)
 		struct ndm_clear_mce clear_mce;
 		struct ndm_effort effort;
 		struct ndm_turn turn;
+		struct ndm_new_cpu new_cpu;
 	} arg;
 	long ret = 0;
 
@@ -186,6 +187,9 @@ static long probe_ioctl(struct file *file, unsigned int cmd, unsigned long data)
 		break;
 	case NDM_IOC_TURN:
 		ret = do_turn(&arg.turn);
+		break;
+	case NDM_IOC_NEW_CPU:
+		ret = do_new_cpu(&arg.new_cpu);
 		break;
 	default:
 		ret = -ENOTTY;

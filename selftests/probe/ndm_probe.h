@@ -243,6 +243,15 @@ struct ndm_turn {
 	__u32 pad;
 };
 
+/*
+ * Bring a CPU online, and map something there for it alone as soon as kernel threads
+ * can run there.
+ */
+struct ndm_new_cpu {
+	__u32 cpu;
+	__u32 mapped;		/* output: so often */
+};
+
 #define NDM_IOC_CHECK	_IOWR('N', 0x40, struct ndm_check)
 #define NDM_IOC_MAP	_IOWR('N', 0x41, struct ndm_map)
 #define NDM_IOC_SCAN	_IOWR('N', 0x42, struct ndm_scan)
@@ -261,5 +270,6 @@ struct ndm_turn {
 #define NDM_IOC_CLEAR_MCE _IOW('N', 0x4f, struct ndm_clear_mce)
 #define NDM_IOC_EFFORT	_IOWR('N', 0x50, struct ndm_effort)
 #define NDM_IOC_TURN	_IOR('N', 0x51, struct ndm_turn)
+#define NDM_IOC_NEW_CPU	_IOWR('N', 0x52, struct ndm_new_cpu)
 
 #endif

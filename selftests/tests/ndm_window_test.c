@@ -268,6 +268,32 @@ TEST_F(window, alias)
 	EXPECT_EQ(after.stale, 0);
 }
 
+/*
+ * A CPU that comes online for the first time can map something as soon as kernel
+ * threads run there, some of which free memory.
+ */
+TEST(new_cpu)
+{
+	const struct ndm_kind kind = NDM_SECRETMEM;
+	unsigned int cpu = sysconf(_SC_NPROCESSORS_CONF) - 1;
+	char path[64], online[8] = "";
+	struct ndm_file f;
+	int probe;
+
+	snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%u/online", cpu);
+	if (ndm_read_file(path, online, sizeof(online)) <= 0 || online[0] != '0')
+		SKIP(return, "all CPUs are online");
+
+	/* Should it be missing, then not for good. */
+	ndm_write_file("/proc/sys/kernel/panic_on_oops", "1\n");
+	probe = ndm_probe_open();
+	ASSERT_EQ(ndm_open(&f, &kind, PAGES * NDM_PAGE), 0);
+	EXPECT_EQ(ndm_populate(&f), 0);
+	EXPECT_EQ(ndm_new_cpu(probe, cpu), 1);
+	ndm_close(&f);
+	close(probe);
+}
+
 int main(int argc, char **argv)
 {
 	ndm_require(argv[0], NDM_NEED_PROBE | NDM_NEED_FLAG |
