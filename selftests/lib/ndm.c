@@ -649,13 +649,30 @@ uint64_t ndm_vmstat(const char *name)
 
 void ndm_counts(struct ndm_counts *counts)
 {
+	unsigned long long value;
+	char line[256];
+	FILE *file;
+
 	/* CPUs keep changes to themselves for a while.  Writing is as good as reading. */
 	if (ndm_write_file("/proc/sys/vm/stat_refresh", "1\n"))
 		die("stat_refresh");
-	counts->file = ndm_vmstat("nr_no_direct_map_file");
-	counts->free = ndm_vmstat("nr_no_direct_map_free");
-	counts->leaving = ndm_vmstat("nr_no_direct_map_leaving");
-	counts->quarantined = ndm_vmstat("nr_no_direct_map_quarantined");
+
+	/* In one go: pages that change from one number to another are in one. */
+	*counts = (struct ndm_counts){};
+	file = fopen("/proc/vmstat", "re");
+	if (!file)
+		die("/proc/vmstat");
+	while (fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "nr_no_direct_map_file %llu", &value) == 1)
+			counts->file = value;
+		else if (sscanf(line, "nr_no_direct_map_free %llu", &value) == 1)
+			counts->free = value;
+		else if (sscanf(line, "nr_no_direct_map_leaving %llu", &value) == 1)
+			counts->leaving = value;
+		else if (sscanf(line, "nr_no_direct_map_quarantined %llu", &value) == 1)
+			counts->quarantined = value;
+	}
+	fclose(file);
 }
 
 void ndm_direct_map(struct ndm_direct_map *dm)
