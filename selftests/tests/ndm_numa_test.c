@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Memory that has no direct map entry is where the NUMA policy says that it is, also
+ * when it comes page by page.  Needs fault injection and two nodes.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/syscall.h>
+
+#include <linux/mempolicy.h>
+
+#include "kselftest_harness.h"
+#include "ndm.h"
+
+#define FAIL	"/sys/kernel/debug/fail_page_alloc/"
+
+enum { PAGES = 64, SIZE = PAGES * NDM_PAGE };
+
+/* In this program, whatever is larger than a page can't be allocated. */
+static void fail_large(bool fail)
+{
+	static const char * const knobs[][2] = {
+		{ "verbose", "0" }, { "task-filter", "Y" }, { "times", "-1" },
+		{ "ignore-gfp-wait", "N" }, { "ignore-gfp-highmem", "N" },
+		{ "min-order", "1" },
+	};
+	char path[64];
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(knobs); i++) {
+		snprintf(path, sizeof(path), FAIL "%s", knobs[i][0]);
+		ndm_write_file(path, "%s\n", knobs[i][1]);
+	}
+	ndm_write_file(FAIL "probability", "%d\n", fail ? 100 : 0);
+	ndm_write_file("/proc/self/make-it-fail", "%d\n", fail);
+}
+
+/* The number of a mapping's pages on a node. */
+static unsigned long on_node(void *map, int nid)
+{
+	char line[512], start[32], node[16], *p;
+	unsigned long nr = 0;
+	FILE *f;
+
+	snprintf(start, sizeof(start), "%lx ", (unsigned long)map);
+	snprintf(node, sizeof(node), " N%d=", nid);
+	f = fopen("/proc/self/numa_maps", "re");
+	while (f && fgets(line, sizeof(line), f)) {
+		p = strstr(line, node);
+		if (!strncmp(line, start, strlen(start)) && p)
+			nr = strtoul(p + strlen(node), NULL, 10);
+	}
+	if (f)
+		fclose(f);
+	return nr;
+}
+
+static int set_policy(int mode, unsigned long nodes)
+{
+	return syscall(__NR_set_mempolicy, mode, nodes ? &nodes : NULL,
+		       nodes ? 8 * sizeof(nodes) : 0);
+}
+
+static void interleave(struct __test_metadata *_metadata, bool large_fail)
+{
+	const struct ndm_kind kind = NDM_SECRETMEM;
+	struct ndm_file f;
+	volatile char *p;
+	size_t i;
+
+	ndm_empty_pool();
+	ASSERT_EQ(ndm_open(&f, &kind, SIZE), 0);
+	ASSERT_EQ(set_policy(MPOL_INTERLEAVE, 3), 0)
+		TH_LOG("%s: there must be two nodes", strerror(errno));
+
+	if (large_fail)
+		fail_large(true);
+	for (p = f.map, i = 0; i < SIZE; i += NDM_PAGE)
+		p[i] = 1;
+	if (large_fail)
+		fail_large(false);
+
+	EXPECT_EQ(set_policy(MPOL_DEFAULT, 0), 0);
+	EXPECT_EQ(on_node(f.map, 0), PAGES / 2);
+	EXPECT_EQ(on_node(f.map, 1), PAGES / 2);
+	ndm_close(&f);
+}
+
+TEST(interleave_blocks)
+{
+	interleave(_metadata, false);
+}
+
+TEST(interleave_pages)
+{
+	interleave(_metadata, true);
+}
+
+int main(int argc, char **argv)
+{
+	ndm_require("ndm_numa_test", NDM_NEED_PROBE | NDM_NEED_DEBUGFS);
+	return test_harness_run(argc, argv);
+}

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Rule R12: memory goes offline, or it can't, while files without a direct map are
+ * filled and closed there; nobody waits for it.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include <sys/mman.h>
+
+#include "kselftest_harness.h"
+#include "ndm.h"
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE	23
+#endif
+
+#undef TEST_TIMEOUT_DEFAULT
+#define TEST_TIMEOUT_DEFAULT	600
+
+#define MEMORY	"/sys/devices/system/memory/"
+
+enum {
+	SIZE = 32 * NDM_BLOCK,	/* as many blocks as are removed at once */
+	ROUNDS = 60,
+	LIMIT = 40,		/* seconds, of which it takes one */
+};
+
+struct filler {
+	int probe;
+	int err;
+	bool stop;
+	__u64 pfn;		/* where it is just now, and likely to be again */
+	unsigned int rounds;
+};
+
+static void *fill(void *arg)
+{
+	static const struct ndm_kind kind = NDM_MMAP_SHARED;
+	struct filler *filler = arg;
+	struct ndm_check res;
+	struct ndm_file f;
+	__u64 pfn;
+
+	while (!filler->err && !__atomic_load_n(&filler->stop, __ATOMIC_RELAXED)) {
+		filler->err = ndm_open(&f, &kind, SIZE);
+		if (filler->err)
+			break;
+		if (madvise(f.map, SIZE, MADV_POPULATE_WRITE))
+			filler->err = -errno;
+		ndm_check_file(filler->probe, f.fd, 0, 1, &pfn, NULL, &res);
+		if (res.present)
+			__atomic_store_n(&filler->pfn, pfn, __ATOMIC_RELAXED);
+		ndm_close(&f);
+		/* What waits in the pool needn't be removed. */
+		ndm_empty_pool();
+		__atomic_add_fetch(&filler->rounds, 1, __ATOMIC_RELAXED);
+	}
+	return NULL;
+}
+
+static void late(int sig)
+{
+}
+
+/* The number of pages that go offline together, 0 if the kernel can't do that. */
+static unsigned long unit(void)
+{
+	char size[32];
+
+	if (ndm_read_file(MEMORY "block_size_bytes", size, sizeof(size)) <= 0)
+		return 0;
+	return strtoul(size, NULL, 16) / NDM_PAGE;
+}
+
+/*
+ * Memory goes offline and online again.  Returns 0 or -errno, -EINTR if the kernel took
+ * too long.
+ */
+static int offline(unsigned long nr)
+{
+	struct itimerspec limit = { .it_value.tv_sec = LIMIT };
+	struct sigaction act = { .sa_handler = late };
+	struct sigevent event = {
+		.sigev_notify = SIGEV_SIGNAL,
+		.sigev_signo = SIGUSR1,
+	};
+	char path[64];
+	timer_t timer;
+	int err;
+
+	sigaction(SIGUSR1, &act, NULL);
+	snprintf(path, sizeof(path), MEMORY "memory%lu/state", nr);
+	timer_create(CLOCK_MONOTONIC, &event, &timer);
+	timer_settime(timer, 0, &limit, NULL);
+	err = ndm_write_file(path, "offline\n");
+	timer_delete(timer);
+
+	return err ?: ndm_write_file(path, "online\n");
+}
+
+/* What waits in the pool goes, whether or not the rest can. */
+TEST(pool)
+{
+	const struct ndm_kind kind = NDM_MMAP_SHARED;
+	unsigned long pages = unit();
+	struct ndm_check res;
+	struct ndm_file f;
+	__u64 pfns[SIZE / NDM_PAGE], nr;
+	size_t i, n = 0;
+	int probe, err;
+
+	ASSERT_NE(pages, 0)
+		TH_LOG("memory can't go offline in this kernel");
+	probe = ndm_probe_open();
+	ASSERT_EQ(ndm_open(&f, &kind, SIZE), 0);
+	ASSERT_EQ(ndm_populate(&f), 0);
+	ndm_check_file(probe, f.fd, 0, SIZE / NDM_PAGE, pfns, NULL, &res);
+	ASSERT_EQ(res.present, SIZE / NDM_PAGE);
+	ndm_close(&f);
+
+	for (nr = pfns[0] / pages, i = 0; i < SIZE / NDM_PAGE; i++) {
+		if (pfns[i] / pages == nr)
+			pfns[n++] = pfns[i];
+	}
+	ndm_check_pfns(probe, pfns, n, NULL, 0, &res);
+	EXPECT_EQ(res.mapped, 0);
+
+	err = offline(nr);
+	ASSERT_NE(err, -EINTR)
+		TH_LOG("waited for %d seconds", LIMIT);
+	TH_LOG("offline: %s", err ? strerror(-err) : "yes");
+	ndm_check_pfns(probe, pfns, n, NULL, 0, &res);
+	EXPECT_EQ(res.mapped, n);
+	close(probe);
+}
+
+/* So it is with what is on its way there. */
+TEST(filler)
+{
+	unsigned int round, done = 0, busy = 0;
+	unsigned long pages = unit();
+	struct filler filler = {};
+	uint64_t missing;
+	pthread_t thread;
+	sigset_t set;
+	int err;
+
+	ASSERT_NE(pages, 0)
+		TH_LOG("memory can't go offline in this kernel");
+	filler.probe = ndm_probe_open();
+	missing = ndm_missing(filler.probe);
+
+	/* The signal is for this thread. */
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	ASSERT_EQ(pthread_create(&thread, NULL, fill, &filler), 0);
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+
+	while (!__atomic_load_n(&filler.pfn, __ATOMIC_RELAXED) && !filler.err)
+		usleep(1000);
+
+	for (round = 0; round < ROUNDS && !filler.err; round++) {
+		err = offline(__atomic_load_n(&filler.pfn, __ATOMIC_RELAXED) / pages);
+		ASSERT_NE(err, -EINTR)
+			TH_LOG("waited for %d seconds", LIMIT);
+		done += !err;
+		busy += !!err;
+	}
+
+	__atomic_store_n(&filler.stop, true, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+	EXPECT_EQ(filler.err, 0);
+	TH_LOG("offline %u times, busy %u times, filled %u times", done, busy,
+	       filler.rounds);
+	EXPECT_EQ(ndm_wait_missing(filler.probe, missing), 0);
+	close(filler.probe);
+}
+
+int main(int argc, char **argv)
+{
+	ndm_require("ndm_offline_test", NDM_NEED_PROBE | NDM_NEED_FLAG);
+	return test_harness_run(argc, argv);
+}
