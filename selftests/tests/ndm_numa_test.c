@@ -84,8 +84,10 @@ static void interleave(struct __test_metadata *_metadata, bool large_fail)
 		fail_large(false);
 
 	EXPECT_EQ(set_policy(MPOL_DEFAULT, 0), 0);
-	EXPECT_EQ(on_node(f.map, 0), PAGES / 2);
-	EXPECT_EQ(on_node(f.map, 1), PAGES / 2);
+	EXPECT_EQ(on_node(f.map, 0) + on_node(f.map, 1), PAGES);
+	/* What else the kernel allocates for this task takes turns, too. */
+	EXPECT_GE(on_node(f.map, 0), PAGES / 4);
+	EXPECT_GE(on_node(f.map, 1), PAGES / 4);
 	ndm_close(&f);
 }
 
