@@ -27,7 +27,7 @@
 
 enum {
 	SIZE = 32 * NDM_BLOCK,	/* as many blocks as are removed at once */
-	ROUNDS = 60,
+	ROUNDS = 20,
 	LIMIT = 40,		/* seconds, of which it takes one */
 };
 
