@@ -26,6 +26,9 @@ DEBIAN_CHANGED="arch/x86/Kconfig include/linux/security.h mm/list_lru.c mm/memor
 ROLE_NAME="Guest memory direct map maintainers"
 ROLE_MAIL="maintainers@users.noreply.h-seed-45d3214b.example"
 
+# What is built, and what for: use_arch changes that.
+ARCH_NAME=x86 CROSS="" KERNEL=bzImage QEMU=qemu-system-x86_64
+
 VERB=${0##*/}
 export LC_ALL=C.UTF-8 TZ=UTC
 umask 022
@@ -109,6 +112,19 @@ each_cached() {
 		('"$cmd"') > "$2.new.$$" 2> "$2.err" && mv "$2.new.$$" "$2" && rm -f "$2.err" ||
 		{ cat "$2.err" >&2; rm -f "$2.new.$$" "$2.err"; exit 1; }' sh || die "$name failed"
 	xargs -a "$work/outputs" -r -d '\n' cat
+}
+
+# use_arch x86|arm64: what of arm64 is built goes beside that of x86.
+use_arch() {
+	ARCH_NAME=$1
+	case $1 in
+	x86) ;;
+	arm64)
+		OBJ=$OBJ/arm64 CROSS=aarch64-linux-gnu- KERNEL=Image QEMU=qemu-system-aarch64
+		DEPS_BUILD="$DEPS_BUILD $DEPS_ARM64"
+		export ARCH=arm64 CROSS_COMPILE=$CROSS ;;
+	*) bad_usage "no such architecture \"$1\"" ;;
+	esac
 }
 
 have() { command -v "$1" > /dev/null 2>&1; }
@@ -231,6 +247,8 @@ DEPS_FETCH="ca-certificates curl git xz-utils perl"
 DEPS_BUILD="gcc make flex bison bc libelf-dev libssl-dev cpio kmod xz-utils zstd
 	ccache busybox-static libcap-dev libnuma-dev uuid-dev python3 perl git
 	rsync gzip"
+DEPS_ARM64="gcc-aarch64-linux-gnu libc6-dev-arm64-cross"
+CROSS_PACKAGES="busybox-static libcap-dev"
 DEPS_SERIES="git quilt perl"
 DEPS_HOST="build-essential debhelper dwarves dpkg-dev libdw-dev rsync"
 DEPS_CHECK="shellcheck codespell quilt git perl python3 python3-ply python3-git"
@@ -265,9 +283,10 @@ need() {
 
 # apt_lists NAME LINE...: package lists that the machine itself doesn't have, in a private
 # apt state under build/: the machine's own configuration stays as it is, and gives the
-# mirror's address.  LINE is "deb SUITE" or "deb-src SUITE".
+# mirror's address.  LINE is "deb SUITE" or "deb-src SUITE", with "[arch=NAME]" between
+# for another architecture than the machine's.
 apt_lists() {
-	local dir=$BUILD/$1 uri line key=/usr/share/keyrings/debian-archive-keyring.gpg
+	local dir=$BUILD/$1 uri line options key=/usr/share/keyrings/debian-archive-keyring.gpg
 	shift
 	APT_PRIVATE=(-o "Dir::Etc::SourceList=$dir/etc/sources.list"
 		-o Dir::Etc::SourceParts=/dev/null -o "Dir::State::Lists=$dir/lists"
@@ -281,7 +300,9 @@ apt_lists() {
 	[ -e "$key" ] || need debian-archive-keyring
 	mkdir -p "$dir/etc" "$dir/lists/partial" "$dir/cache/archives/partial"
 	for line in "$@"; do
-		echo "${line%% *} [signed-by=$key] $uri ${line#* } main"
+		options="signed-by=$key"
+		[[ $line != *\[*\]* ]] || { options=${line#*[}; options="${options%]*} signed-by=$key"; }
+		echo "${line%% *} [$options] $uri ${line##* } main"
 	done > "$dir/etc/sources.list"
 	shown "reading package lists of Debian" "$BUILD/log/apt-private.log" \
 		apt-get -q "${APT_PRIVATE[@]}" update
@@ -293,7 +314,7 @@ apt_private() { apt_lists apt "deb bookworm" "deb bookworm-backports" "deb trixi
 # is used where it can be.  Its cache lies outside of this directory and sees paths
 # relative to it, so that a clone in another folder finds what this one compiled.
 compiler() {
-	CC=gcc
+	CC=${CROSS}gcc
 	export KBUILD_BUILD_TIMESTAMP="2026-01-01" KBUILD_BUILD_USER=ndm KBUILD_BUILD_HOST=ndm
 	export LOCALVERSION=
 	# __FILE__ and warnings name a file as ever.
@@ -307,7 +328,7 @@ compiler() {
 		say "cannot write $CCACHE_DIR: compiling without ccache"
 		return 0
 	fi
-	CC="ccache gcc"
+	CC="ccache ${CROSS}gcc"
 	export CCACHE_NOHASHDIR=1 CCACHE_BASEDIR=$TOP
 	case $BUILD in "$TOP"/*) ;; *) CCACHE_BASEDIR=$BUILD ;; esac
 }
@@ -319,15 +340,48 @@ user_make() { CCACHE_BASEDIR="" make CC="$CC" -j"$(jobs_wanted)" "$@"; }
 
 # QEMU: bookworm's own 7.2 is too old, its backport is what this was tested with.
 need_qemu() {
-	local major
-	if have qemu-system-x86_64; then
-		major=$(qemu-system-x86_64 --version | sed -n 's/.*version \([0-9]*\).*/\1/p;q')
+	local major package
+	if have "$QEMU"; then
+		major=$("$QEMU" --version | sed -n 's/.*version \([0-9]*\).*/\1/p;q')
 		[ "${major:-0}" -lt 9 ] || return 0
 	fi
 	apt_private
-	shown "installing qemu-system-x86" "$BUILD/log/apt-qemu.log" \
+	case $ARCH_NAME in x86) package=qemu-system-x86 ;; arm64) package=qemu-system-arm ;; esac
+	shown "installing $package" "$BUILD/log/apt-qemu.log" \
 		env DEBIAN_FRONTEND=noninteractive apt-get -q "${APT_WAIT[@]}" -y --no-install-recommends \
-		"${APT_PRIVATE[@]}" install -t bookworm-backports qemu-system-x86
+		"${APT_PRIVATE[@]}" install -t bookworm-backports "$package"
+}
+
+# need_busybox: BUSYBOX is the file of a static one for the machine.  For another
+# architecture than this one's, need_cross has it, and libraries to link with: CROSS_ROOT
+# has packages of Debian, which are only unpacked, as they can't run here.
+need_busybox() {
+	if [ "$ARCH_NAME" = x86 ]; then
+		need busybox-static
+		BUSYBOX=/usr/bin/busybox
+	else
+		need_cross
+		BUSYBOX=$CROSS_ROOT/usr/bin/busybox
+	fi
+	[ -e "$BUSYBOX" ] || BUSYBOX=${BUSYBOX/usr\/bin/bin}
+}
+need_cross() {
+	local p deb
+	CROSS_ROOT=$BUILD/root-$ARCH_NAME
+	[ ! -e "$CROSS_ROOT/.complete" ] || return 0
+	apt_lists "apt-$ARCH_NAME" "deb [arch=$ARCH_NAME] bookworm"
+	rm -rf "$CROSS_ROOT"
+	mkdir -p "$CROSS_ROOT/deb"
+	for p in $CROSS_PACKAGES; do
+		(cd "$CROSS_ROOT/deb" && apt-get -q "${APT_PRIVATE[@]}" -o "APT::Architectures::=$ARCH_NAME" \
+			download "$p:$ARCH_NAME") > "$BUILD/log/cross-packages.log" 2>&1 ||
+			die "cannot get $p for $ARCH_NAME: see ${BUILD#"$TOP"/}/log/cross-packages.log"
+	done
+	for deb in "$CROSS_ROOT"/deb/*.deb; do
+		dpkg-deb -x "$deb" "$CROSS_ROOT"
+	done
+	rm -rf "$CROSS_ROOT/deb"
+	touch "$CROSS_ROOT/.complete"
 }
 
 # Bochs emulates Intel's VMX: BOCHS is the directory with what it takes.

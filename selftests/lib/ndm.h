@@ -122,7 +122,7 @@ int ndm_verdict(const char *ok);
 
 /*
  * A file whose pages have no direct map entry.  KVM_X86_DEFAULT_VM is 0, and
- * what a kind doesn't say.
+ * what a kind doesn't say.  On arm64 guests have no memory that only they can reach.
  */
 struct ndm_kind {
 	bool secretmem;
@@ -138,7 +138,12 @@ struct ndm_kind {
 #define NDM_ORDINARY		{ .ordinary = true,			\
 				  .flags = GUEST_MEMFD_FLAG_MMAP |	\
 					   GUEST_MEMFD_FLAG_INIT_SHARED }
+#ifdef __x86_64__
 #define NDM_PROTECTED		{ .vm_type = KVM_X86_SW_PROTECTED_VM }
+#else
+#define KVM_X86_DEFAULT_VM	0
+#define NDM_PROTECTED		NDM_MMAP_SHARED
+#endif
 
 struct ndm_file {
 	int fd;

@@ -84,8 +84,10 @@ int ndm_guest_open(struct ndm_guest *g, const struct ndm_kind *kind,
 	vm_set_user_memory_region2(g->vm, GUEST_SLOT, KVM_MEM_GUEST_MEMFD,
 				   g->gpa, size, hva, g->file.fd, 0);
 	virt_map(g->vm, g->gpa, g->gpa, size / NDM_PAGE);
+#ifdef __x86_64__
 	if (!(flags & GUEST_MEMFD_FLAG_INIT_SHARED))
 		vm_mem_set_private(g->vm, g->gpa, size);
+#endif
 	return 0;
 }
 

@@ -119,12 +119,12 @@ static bool alias_in_tables(void *addr)
 {
 	unsigned int level;
 	unsigned long flags;
-	pte_t *pte;
+	u64 *pte;
 	bool found;
 
 	local_irq_save(flags);
-	pte = lookup_address((unsigned long)addr, &level);
-	found = pte && (pte_flags(READ_ONCE(*pte)) & _PAGE_PRESENT);
+	pte = kernel_entry((unsigned long)addr, &level);
+	found = pte && entry_present(READ_ONCE(*pte));
 	local_irq_restore(flags);
 	return found;
 }

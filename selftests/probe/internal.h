@@ -14,6 +14,7 @@
 #include <asm/pgtable.h>
 #include <asm/processor.h>
 
+#include "arch.h"
 #include "ndm_probe.h"
 
 #define BLOCK_PAGES	512u	/* of the 4K pages that a 2M entry maps */

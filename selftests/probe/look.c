@@ -16,21 +16,20 @@ unsigned long end_pfn(void)
 }
 
 /*
- * The page table's view: the level of the entry and, if it is present, its
- * flags.  Interrupts are off because the kernel frees page
+ * The page table's view: the level of the entry and, if it is present, the entry.  Interrupts are off because the kernel frees page
  * tables of the direct map, when it collapses them, after a flush which waits
  * for all CPUs.
  */
-static unsigned int direct_map_entry(unsigned long pfn, pteval_t *entry)
+static unsigned int direct_map_entry(unsigned long pfn, u64 *entry)
 {
 	unsigned int level = 0;
 	unsigned long flags;
-	pte_t *pte;
+	u64 *pte;
 
 	local_irq_save(flags);
-	pte = lookup_address((unsigned long)pfn_to_kaddr(pfn), &level);
-	*entry = pte ? pte_flags(READ_ONCE(*pte)) : 0;
-	if (!(*entry & _PAGE_PRESENT))
+	pte = kernel_entry((unsigned long)pfn_to_kaddr(pfn), &level);
+	*entry = pte ? READ_ONCE(*pte) : 0;
+	if (!entry_present(*entry))
 		*entry = 0;
 	local_irq_restore(flags);
 
@@ -39,7 +38,7 @@ static unsigned int direct_map_entry(unsigned long pfn, pteval_t *entry)
 
 unsigned int direct_map_level(unsigned long pfn, bool *present)
 {
-	pteval_t entry;
+	u64 entry;
 	unsigned int level = direct_map_entry(pfn, &entry);
 
 	*present = entry;
@@ -54,18 +53,18 @@ unsigned int block_level(unsigned long pfn, u64 present[BLOCK_PAGES / 64])
 {
 	unsigned int i, level = 0;
 	unsigned long flags;
-	pte_t *pte;
+	u64 *pte;
 
 	memset(present, 0, BLOCK_PAGES / 8);
 
 	local_irq_save(flags);
-	pte = lookup_address((unsigned long)pfn_to_kaddr(pfn), &level);
+	pte = kernel_entry((unsigned long)pfn_to_kaddr(pfn), &level);
 	if (pte && level == PG_LEVEL_4K) {
 		for (i = 0; i < BLOCK_PAGES; i++) {
-			if (pte_flags(READ_ONCE(pte[i])) & _PAGE_PRESENT)
+			if (entry_present(READ_ONCE(pte[i])))
 				present[i / 64] |= 1ull << (i % 64);
 		}
-	} else if (pte && (pte_flags(READ_ONCE(*pte)) & _PAGE_PRESENT)) {
+	} else if (pte && entry_present(READ_ONCE(*pte))) {
 		memset(present, 0xff, BLOCK_PAGES / 8);
 	}
 	local_irq_restore(flags);
@@ -151,7 +150,7 @@ static void check_batch(struct batch *batch, struct ndm_check *arg)
 	unsigned int i, level;
 	bool nonzero, hit;
 	struct page *page;
-	pteval_t entry;
+	u64 entry;
 	u32 state;
 
 	memset(batch->readable, 0, sizeof(batch->readable));
@@ -166,7 +165,7 @@ static void check_batch(struct batch *batch, struct ndm_check *arg)
 		state |= level << 8;
 		if (entry)
 			state |= NDM_MAPPED;
-		if (entry & _PAGE_GLOBAL)
+		if (entry && entry_global(entry))
 			state |= NDM_GLOBAL;
 		if (batch->readable[i])
 			state |= NDM_READABLE;

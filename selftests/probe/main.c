@@ -53,7 +53,12 @@ static void find_symbols(void)
 		lookup = (void *)kp.addr - 4;
 #endif
 	set_valid_noflush = (void *)lookup("set_direct_map_valid_noflush");
+#ifdef CONFIG_ARM64
+	/* There is no function. */
+	flush_range = flush_tlb_kernel_range;
+#else
 	flush_range = (void *)lookup("flush_tlb_kernel_range");
+#endif
 	soft_offline = (void *)lookup("soft_offline_page");
 	static_start = lookup("_sdata");
 	static_end = lookup("_end");

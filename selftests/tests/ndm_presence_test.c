@@ -108,8 +108,10 @@ KIND(any, plain, NDM_GMEM(KVM_X86_DEFAULT_VM, 0));
 KIND(any, mmap, NDM_GMEM(KVM_X86_DEFAULT_VM, GUEST_MEMFD_FLAG_MMAP));
 KIND(any, shared, NDM_GMEM(KVM_X86_DEFAULT_VM, GUEST_MEMFD_FLAG_INIT_SHARED));
 KIND(any, mmap_shared, NDM_MMAP_SHARED);
+#ifdef __x86_64__
 KIND(any, protected, NDM_PROTECTED);
 KIND(any, protected_mmap, PROTECTED_MMAP);
+#endif
 
 NDM_FIXTURE(mapped);
 KIND(mapped, secretmem, NDM_SECRETMEM);
@@ -117,12 +119,16 @@ KIND(mapped, mmap_shared, NDM_MMAP_SHARED);
 
 NDM_FIXTURE(guest);
 KIND(guest, mmap_shared, NDM_MMAP_SHARED);
+#ifdef __x86_64__
 KIND(guest, protected, NDM_PROTECTED);
 KIND(guest, protected_mmap, PROTECTED_MMAP);
+#endif
 
+#ifdef __x86_64__
 /* The kernel ages what userspace maps, and asks KVM along the way. */
 NDM_FIXTURE(aged);
 KIND(aged, mmap_shared, NDM_MMAP_SHARED);
+#endif
 
 #define expect_gone(probe, fd, index, count)				\
 do {									\
@@ -147,6 +153,7 @@ TEST_F(any, populate)
 	ndm_close(&f);
 }
 
+#ifdef __x86_64__	/* where flushes can be counted, and what was one be told */
 /*
  * vmalloc() unmaps lazily, i.e. TLBs know pages by addresses that are gone.  A
  * flush of something else may have covered those by chance: so, several times.
@@ -186,6 +193,7 @@ TEST_F(any, after_vmalloc)
 	EXPECT_EQ(used, WANTED)
 		TH_LOG("the file rarely got the block, or no TLB knew it");
 }
+#endif
 
 /* One by one, as a user faults them in, in no particular order. */
 TEST_F(mapped, user_fault)
@@ -244,6 +252,7 @@ TEST_F(guest, guest_fault)
 	ndm_guest_close(&g);
 }
 
+#ifdef __x86_64__	/* arm64's configuration has no CONFIG_IDLE_PAGE_TRACKING */
 #define PAGE_IDLE	"/sys/kernel/mm/page_idle/bitmap"
 
 static void mark_idle(struct __test_metadata *_metadata, int idle,
@@ -314,6 +323,7 @@ TEST_F(aged, page_idle)
 	ndm_guest_close(&g);
 	close(idle);
 }
+#endif
 
 /*
  * Another CPU reads pages again and again, so that its TLB has them, while they
@@ -369,6 +379,7 @@ TEST_F(any, stale_tlb)
 	free(pfns);
 }
 
+#ifdef __x86_64__	/* whose page tables look so in debugfs */
 static uint64_t symbol(const char *name)
 {
 	char line[256], found[128], type;
@@ -420,6 +431,7 @@ TEST(freed_image)
 	EXPECT_GT(lines, 0);
 	EXPECT_EQ(mapped, 0);
 }
+#endif
 
 int main(int argc, char **argv)
 {
