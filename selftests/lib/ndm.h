@@ -298,6 +298,16 @@ void ndm_compact(void);
 
 #define NDM_PATIENCE	15	/* seconds; emulation with KASAN is slow */
 
+/* What a loop that waits for no time does. */
+static inline void ndm_relax(void)
+{
+#ifdef __x86_64__
+	__asm__ volatile("pause");
+#else
+	__asm__ volatile("yield");
+#endif
+}
+
 /* Poll until cond holds or patience ends; yields cond. */
 #define ndm_wait(cond)							\
 ({									\

@@ -196,7 +196,7 @@ TEST_F(hole, beside_added_page)
 		pthread_barrier_wait(&b.start);
 		/* At any time of what goes on there */
 		for (spin = 0; spin < round * 200; spin++)
-			__asm__ volatile("pause");
+			ndm_relax();
 		*word = round + 1;
 		pthread_barrier_wait(&b.end);
 		lost += *word != round + 1;
