@@ -30,6 +30,7 @@ ROLE_MAIL="maintainers@users.noreply.h-seed-45d3214b.example"
 ARCH_NAME=x86 CROSS="" KERNEL=bzImage QEMU=qemu-system-x86_64
 
 VERB=${0##*/}
+SELF=scripts/$VERB		# as its help has it
 export LC_ALL=C.UTF-8 TZ=UTC
 umask 022
 
@@ -47,10 +48,19 @@ usage() {
 		"  NDM_OBJ=DIR      objects, a directory per configuration (default build/obj)" \
 		"  CCACHE_DIR=DIR   ccache's cache (default ~/.cache/ndm-ccache)"
 }
-bad_usage() { die "$* (try: scripts/$VERB --help)"; }
+bad_usage() { die "$* (try: $SELF --help)"; }
 need_arg() { if [ $# -lt 2 ] || [ -z "$2" ]; then bad_usage "$1 needs a value"; fi; }
+# A number as the shell reads it in calculations, too: 08 would be octal, and wrong.
 need_number() {
-	case $2 in '' | *[!0-9]*) bad_usage "$1 needs a whole number, not \"$2\"" ;; esac
+	case $2 in '' | *[!0-9]* | 0?*) bad_usage "$1 needs a whole number, not \"$2\"" ;; esac
+}
+need_positive() {
+	need_number "$@"
+	[ "$2" != 0 ] || bad_usage "$1 needs at least 1"
+}
+# Of memory.
+need_size() {
+	[[ $2 =~ ^[1-9][0-9]*[GM]$ ]] || bad_usage "$1 needs a size like 4G or 512M, not \"$2\""
 }
 
 # at_exit CMD: runs however the verb ends, before those that were there already.  What

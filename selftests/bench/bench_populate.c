@@ -908,10 +908,10 @@ int main(int argc, char **argv)
 	while ((opt = getopt_long(argc, argv, "h", options, NULL)) != -1) {
 		switch (opt) {
 		case 's':
-			size = MIB(ndm_number("--size", optarg, 2, 65536) / 2 * 2);
+			size = MIB(ndm_number("size", optarg, 2, 65536) / 2 * 2);
 			break;
 		case 'r':
-			rounds = ndm_number("--rounds", optarg, 1, MAX_ROUNDS);
+			rounds = ndm_number("rounds", optarg, 1, MAX_ROUNDS);
 			break;
 		case 'c':
 			check = true;
