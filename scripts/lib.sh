@@ -139,7 +139,6 @@ use_arch() {
 
 have() { command -v "$1" > /dev/null 2>&1; }
 jobs_wanted() { echo $(($(nproc) + 1)); }
-sha_of() { sha256sum "$@" | sha256sum | cut -c1-40; }
 
 # The directory for what is made, or why there is none.
 make_build() {

@@ -15,7 +15,7 @@
 #define NDM_DEVICE		"/dev/ndm_probe"
 #define NDM_PATTERN_WORDS	8
 
-/* State of a page, as reported by NDM_CHECK. */
+/* State of a page, as reported by NDM_IOC_CHECK. */
 #define NDM_PRESENT	(1u << 0)	/* in the file, or a page of RAM */
 #define NDM_MAPPED	(1u << 1)	/* the direct map's page table has it */
 #define NDM_READABLE	(1u << 2)	/* at least one CPU can read it */

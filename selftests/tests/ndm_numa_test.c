@@ -17,25 +17,39 @@
 
 #define FAIL	"/sys/kernel/debug/fail_page_alloc/"
 
-enum { PAGES = 64, SIZE = PAGES * NDM_PAGE };
+enum { PAGES = 64, SIZE = PAGES * NDM_PAGE, MANY = 1000000 };
 
 /* In this program, whatever is larger than a page can't be allocated. */
-static void fail_large(bool fail)
+static void begin_to_fail(struct __test_metadata *_metadata)
 {
 	static const char * const knobs[][2] = {
-		{ "verbose", "0" }, { "task-filter", "Y" }, { "times", "-1" },
+		{ "verbose", "0" }, { "task-filter", "Y" },
 		{ "ignore-gfp-wait", "N" }, { "ignore-gfp-highmem", "N" },
-		{ "min-order", "1" },
+		{ "min-order", "1" }, { "probability", "100" },
 	};
 	char path[64];
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(knobs); i++) {
 		snprintf(path, sizeof(path), FAIL "%s", knobs[i][0]);
-		ndm_write_file(path, "%s\n", knobs[i][1]);
+		ASSERT_EQ(ndm_write_file(path, "%s\n", knobs[i][1]), 0)
+			TH_LOG("%s", path);
 	}
-	ndm_write_file(FAIL "probability", "%d\n", fail ? 100 : 0);
-	ndm_write_file("/proc/self/make-it-fail", "%d\n", fail);
+	ASSERT_EQ(ndm_write_file(FAIL "times", "%d\n", MANY), 0);
+	ASSERT_EQ(ndm_write_file("/proc/self/make-it-fail", "1\n"), 0);
+}
+
+/* Returns how many allocations have failed. */
+static long end_to_fail(void)
+{
+	char left[16];
+	int len;
+
+	ndm_write_file("/proc/self/make-it-fail", "0\n");
+	ndm_write_file(FAIL "probability", "0\n");
+	len = ndm_read_file(FAIL "times", left, sizeof(left));
+	ndm_write_file(FAIL "times", "-1\n");
+	return len > 0 ? MANY - strtol(left, NULL, 10) : 0;
 }
 
 /* The number of a mapping's pages on a node. */
@@ -77,11 +91,12 @@ static void interleave(struct __test_metadata *_metadata, bool large_fail)
 		TH_LOG("%s: there must be two nodes", strerror(errno));
 
 	if (large_fail)
-		fail_large(true);
+		begin_to_fail(_metadata);
 	for (p = f.map, i = 0; i < SIZE; i += NDM_PAGE)
 		p[i] = 1;
+	/* Or it would be the other test once more. */
 	if (large_fail)
-		fail_large(false);
+		EXPECT_GT(end_to_fail(), 0);
 
 	EXPECT_EQ(set_policy(MPOL_DEFAULT, 0), 0);
 	EXPECT_EQ(on_node(f.map, 0) + on_node(f.map, 1), PAGES);
