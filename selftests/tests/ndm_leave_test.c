@@ -132,6 +132,7 @@ TEST_F(hole, neighbours_stay)
 struct beside {
 	struct ndm_file *f;
 	volatile bool stop;
+	double began, ended;		/* when the hole was made */
 	pthread_barrier_t start, end;
 };
 
@@ -160,18 +161,21 @@ static void *punch_beside(void *arg)
 		pthread_barrier_wait(&b->start);
 		if (b->stop)
 			return NULL;
+		b->began = ndm_now();
 		ndm_punch(b->f, NDM_BLOCK / 2, b->f->size - NDM_BLOCK / 2);
+		b->ended = ndm_now();
 		pthread_barrier_wait(&b->end);
 	}
 }
 
 TEST_F(hole, beside_added_page)
 {
-	enum { ROUNDS = 60 };
-	struct beside b = {};
+	enum { HITS = 100, SECONDS = 15 };
+	double begin, at, took = 0.001;
 	pthread_t inside, puncher;
-	unsigned int round, lost = 0;
+	unsigned int round, hits = 0, lost = 0;
 	volatile uint64_t *word;
+	struct beside b = {};
 	struct ndm_file f;
 	cpu_set_t all;
 
@@ -189,20 +193,25 @@ TEST_F(hole, beside_added_page)
 	ASSERT_EQ(pthread_create(&inside, NULL, touch_inside, &b), 0);
 	ASSERT_EQ(pthread_create(&puncher, NULL, punch_beside, &b), 0);
 
-	for (round = 0; round < ROUNDS && !lost; round++) {
-		unsigned int spin;
-
+	begin = ndm_now();
+	for (round = 0; hits < HITS && !lost && ndm_now() < begin + SECONDS; round++) {
 		ASSERT_EQ(ndm_punch(&f, 0, NDM_BLOCK), 0);
 		pthread_barrier_wait(&b.start);
-		/* At any time of what goes on there */
-		for (spin = 0; spin < round * 200; spin++)
+		/* At any time of what goes on there: how long that takes, the last one knows. */
+		at = ndm_now() + took * (round % 16) / 16;
+		while (ndm_now() < at)
 			ndm_relax();
+		at = ndm_now();
 		*word = round + 1;
 		pthread_barrier_wait(&b.end);
 		lost += *word != round + 1;
+		hits += b.began < at && at < b.ended;
+		took = b.ended - b.began;
 	}
+	TH_LOG("%u of %u rounds met a hole that was being made", hits, round);
 	EXPECT_EQ(lost, 0)
 		TH_LOG("round %u: a page outside the hole has left", round);
+	EXPECT_GT(hits, 0);
 
 	b.stop = true;
 	pthread_barrier_wait(&b.start);

@@ -191,11 +191,14 @@ TEST(fragmented)
 	probe = ndm_probe_open();
 	ndm_empty_pool();
 
-	/* Pages that can't be moved, and then every other few of them free. */
+	/*
+	 * Pages that can't be moved, and then every other few of them free: so many that
+	 * the watermarks are far, below which there are single pages only.
+	 */
 	size = (ndm_free_kb() - 96 * 1024) * 1024 / NDM_BLOCK * NDM_BLOCK;
 	ASSERT_EQ(ndm_open(&hog, &ordinary, size), 0);
 	ASSERT_EQ(ndm_populate(&hog), 0);
-	for (i = 0; i < MIB(128) / NDM_PAGE; i += 2 * HOLE)
+	for (i = 0; i < MIB(512) / NDM_PAGE; i += 2 * HOLE)
 		ASSERT_EQ(ndm_punch(&hog, i * NDM_PAGE, HOLE * NDM_PAGE), 0);
 
 	/*
