@@ -16,9 +16,9 @@ unsigned long end_pfn(void)
 }
 
 /*
- * The page table's view: the level of the entry and, if it is present, the entry.  Interrupts are off because the kernel frees page
- * tables of the direct map, when it collapses them, after a flush which waits
- * for all CPUs.
+ * The page table's view: the level of the entry and, if it is present, the entry.
+ * Interrupts are off because the kernel frees page tables of the direct map, when it
+ * collapses them, after a flush which waits for all CPUs.
  */
 static unsigned int direct_map_entry(unsigned long pfn, u64 *entry)
 {

@@ -3,11 +3,12 @@
  * The flag is reported where it is honoured, and nowhere else; and it is
  * accepted exactly where it is reported.
  *
- * Usage: ndm_caps_test [--expect-absent] [-t TEST ...]
+ * Usage: ndm_caps_test [--expect-absent] [--expect-mte] [-t TEST ...]
  *
  *   --expect-absent  the kernel was started in a way in which it can't honour
  *                    the flag, with kvm.tdp_mmu=0 or kvm_amd.npt=0, on arm64 with
  *                    rodata=noalias or kvm-arm.mode=protected
+ *   --expect-mte     arm64: there are VMs with MTE here
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -26,7 +27,7 @@
 #define KVM_X86_SEV_VM	2
 #endif
 
-static bool expect_absent;
+static bool expect_absent, expect_mte;
 
 static int check_extension(int fd, long cap)
 {
@@ -108,6 +109,7 @@ TEST(vm_types)
 		ASSERT_GE(vm, 0);
 		has_mte = i && !ioctl(vm, KVM_ENABLE_CAP, &mte);
 		TH_LOG("a VM with%s MTE", has_mte ? "" : "out");
+		EXPECT_TRUE(has_mte || !i || !expect_mte);
 
 		honoured = !has_mte && !expect_absent;
 		offered = check_extension(vm, KVM_CAP_GUEST_MEMFD_FLAGS);
@@ -212,18 +214,19 @@ TEST(secretmem)
 
 int main(int argc, char **argv)
 {
-	int i;
+	int i, n = 1;
 
+	/* Ours are not for the harness. */
 	for (i = 1; i < argc; i++) {
-		if (!strcmp(argv[i], "--expect-absent")) {
+		if (!strcmp(argv[i], "--expect-absent"))
 			expect_absent = true;
-			/* Not for the harness. */
-			memmove(argv + i, argv + i + 1,
-				(argc - i) * sizeof(*argv));
-			argc--;
-			break;
-		}
+		else if (!strcmp(argv[i], "--expect-mte"))
+			expect_mte = true;
+		else
+			argv[n++] = argv[i];
 	}
+	argv[n] = NULL;
+	argc = n;
 	ndm_require(argv[0], NDM_NEED_PROBE);
 	return test_harness_run(argc, argv);
 }
