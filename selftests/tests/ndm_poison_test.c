@@ -7,6 +7,7 @@
  * the direct map's hole, and the refusal to hibernate.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -197,6 +198,50 @@ TEST(hard_error_and_hole)
 	const struct ndm_kind kind = NDM_MMAP_SHARED;
 
 	hard_error(_metadata, &kind, true);
+}
+
+/* The page is on an LRU list, and charged to a memory cgroup if that's in use. */
+static bool on_lru(__u64 pfn)
+{
+	const unsigned int kpf_lru = 5;
+	int fd = open("/proc/kpageflags", O_RDONLY);
+	uint64_t flags = ~0ull;
+
+	if (fd < 0 || pread(fd, &flags, sizeof(flags), pfn * sizeof(flags)) != sizeof(flags))
+		flags = ~0ull;
+	close(fd);
+	return flags >> kpf_lru & 1;
+}
+
+/*
+ * The error is met when the page is in no file anymore, but somebody has a reference to
+ * it.  The kernel gets one too then, and never drops it.
+ */
+TEST(hard_error_while_leaving)
+{
+	const struct ndm_kind kind = NDM_MMAP_SHARED;
+	struct ndm_counts before, after;
+	struct ndm_file f;
+	int probe;
+	__u64 pfn;
+
+	probe = ndm_probe_open();
+	ndm_counts(&before);
+	ASSERT_EQ(ndm_open(&f, &kind, NDM_PAGE), 0);
+	*(volatile char *)f.map = 1;
+	pfn = ndm_hold(probe, f.fd, 0);
+	ASSERT_EQ(ndm_punch(&f, 0, NDM_PAGE), 0);
+	EXPECT_TRUE(ndm_wait(on_lru(pfn)));
+
+	ndm_write_file(INJECT, "%#llx\n", (unsigned long long)pfn);
+	ndm_put(probe);
+	ndm_close(&f);
+	EXPECT_TRUE(ndm_wait((ndm_counts(&after),
+			      after.quarantined == before.quarantined + 1)));
+	EXPECT_EQ(after.leaving, before.leaving);
+	EXPECT_FALSE(on_lru(pfn));
+	expect_quarantined(_metadata, probe, pfn, true);
+	close(probe);
 }
 
 /*
