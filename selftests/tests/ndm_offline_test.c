@@ -16,10 +16,6 @@
 #include "kselftest_harness.h"
 #include "ndm.h"
 
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE	23
-#endif
-
 #undef TEST_TIMEOUT_DEFAULT
 #define TEST_TIMEOUT_DEFAULT	600
 
@@ -27,7 +23,7 @@
 
 enum {
 	SIZE = 32 * NDM_BLOCK,	/* as many blocks as are removed at once */
-	ROUNDS = 20,
+	ROUNDS = 40,
 	LIMIT = 40,		/* seconds, of which it takes one */
 };
 
@@ -35,9 +31,20 @@ struct filler {
 	int probe;
 	int err;
 	bool stop;
+	bool filling;
+	bool busy;		/* memory is going offline */
 	__u64 pfn;		/* where it is just now, and likely to be again */
 	unsigned int rounds;
+	unsigned int usecs;	/* how long it took to fill the file */
 };
+
+static uint64_t now_usecs(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000000ull + ts.tv_nsec / 1000;
+}
 
 static void *fill(void *arg)
 {
@@ -45,17 +52,24 @@ static void *fill(void *arg)
 	struct filler *filler = arg;
 	struct ndm_check res;
 	struct ndm_file f;
+	uint64_t start;
 	__u64 pfn;
 
 	while (!filler->err && !__atomic_load_n(&filler->stop, __ATOMIC_RELAXED)) {
 		filler->err = ndm_open(&f, &kind, SIZE);
 		if (filler->err)
 			break;
-		if (madvise(f.map, SIZE, MADV_POPULATE_WRITE))
-			filler->err = -errno;
+		start = now_usecs();
+		__atomic_store_n(&filler->filling, true, __ATOMIC_RELAXED);
+		filler->err = ndm_populate(&f);
+		__atomic_store_n(&filler->filling, false, __ATOMIC_RELAXED);
+		__atomic_store_n(&filler->usecs, now_usecs() - start, __ATOMIC_RELAXED);
 		ndm_check_file(filler->probe, f.fd, 0, 1, &pfn, NULL, &res);
 		if (res.present)
 			__atomic_store_n(&filler->pfn, pfn, __ATOMIC_RELAXED);
+		/* Nobody who waits for the memory is to get it just because it's closed. */
+		while (__atomic_load_n(&filler->busy, __ATOMIC_RELAXED))
+			usleep(1000);
 		ndm_close(&f);
 		/* What waits in the pool needn't be removed. */
 		ndm_empty_pool();
@@ -186,7 +200,13 @@ TEST(filler)
 		usleep(1000);
 
 	for (round = 0; round < ROUNDS && !filler.err; round++) {
+		/* At any time while the file is filled. */
+		while (!__atomic_load_n(&filler.filling, __ATOMIC_RELAXED) && !filler.err)
+			;
+		usleep(rand() % (1 + __atomic_load_n(&filler.usecs, __ATOMIC_RELAXED)));
+		__atomic_store_n(&filler.busy, true, __ATOMIC_RELAXED);
 		err = offline(__atomic_load_n(&filler.pfn, __ATOMIC_RELAXED) / pages);
+		__atomic_store_n(&filler.busy, false, __ATOMIC_RELAXED);
 		ASSERT_NE(err, -EINTR)
 			TH_LOG("waited for %d seconds", LIMIT);
 		/* Some of it never can, as it has holes. */
