@@ -186,8 +186,8 @@ static unsigned int touch(int probe, char *page)
 
 /*
  * R13: memory is so fragmented that there are no blocks of 2M.  Files that grow in turn
- * get pages that are next to each other, but not in each other's blocks.  Nobody takes
- * pages out of the direct map for the others.
+ * get pages that are next to each other, but not in each other's blocks, for a flush or
+ * two at a time.
  */
 TEST(fragmented)
 {

@@ -106,6 +106,110 @@ static void interleave(struct __test_metadata *_metadata, bool large_fail)
 	ndm_close(&f);
 }
 
+static void run_on_node0(struct __test_metadata *_metadata)
+{
+	char cpus[64];
+
+	ASSERT_GT(ndm_read_file("/sys/devices/system/node/node0/cpulist", cpus,
+				sizeof(cpus)), 0);
+	ndm_pin(strtol(cpus, NULL, 10));
+}
+
+static unsigned int flushes_of(int probe)
+{
+	struct ndm_flushes flushes;
+
+	ndm_flushes(probe, true, &flushes);
+	return flushes.direct;
+}
+
+/* Many blocks take one flush also if they are to come from another node. */
+TEST(bind_blocks)
+{
+	const struct ndm_kind kind = NDM_MMAP_SHARED;
+	const size_t size = 16 * NDM_BLOCK;
+	unsigned int nr, i;
+	struct ndm_file f;
+	int probe;
+
+	probe = ndm_probe_open();
+	run_on_node0(_metadata);
+	ndm_empty_pool();
+	ASSERT_EQ(ndm_open(&f, &kind, size), 0);
+	ASSERT_EQ(set_policy(MPOL_BIND, 2), 0)
+		TH_LOG("%s: there must be two nodes", strerror(errno));
+	flushes_of(probe);
+	ASSERT_EQ(ndm_populate(&f), 0);
+	nr = flushes_of(probe);
+	EXPECT_EQ(set_policy(MPOL_DEFAULT, 0), 0);
+
+	for (i = 0; i < size; i += NDM_PAGE)
+		(void)*(volatile char *)(f.map + i);
+	EXPECT_EQ(on_node(f.map, 1), size / NDM_PAGE);
+	/* The kernel may have some of its own. */
+	EXPECT_LE(nr, 4)
+		TH_LOG("%u flushes for 16 blocks", nr);
+	ndm_close(&f);
+	close(probe);
+}
+
+/* Take all but the last few blocks of node 0. */
+static void fill_node0(struct __test_metadata *_metadata, struct ndm_file *hog)
+{
+	const struct ndm_kind ordinary = NDM_ORDINARY;
+	const size_t step = MIB(4);
+	unsigned long here = 0;
+	size_t size;
+
+	ASSERT_EQ(ndm_open(hog, &ordinary, MIB(4096)), 0);
+	ASSERT_EQ(set_policy(MPOL_PREFERRED, 1), 0);
+	for (size = 0; size < hog->size; size += step) {
+		memset(hog->map + size, 1, step);
+		/* Not for every page: it takes its time. */
+		if (size % (8 * step))
+			continue;
+		here = on_node(hog->map, 0);
+		if (here * NDM_PAGE < size)
+			break;
+	}
+	EXPECT_EQ(set_policy(MPOL_DEFAULT, 0), 0);
+	ASSERT_LT(size, hog->size)
+		TH_LOG("%lu pages fit", here);
+}
+
+/* Where other nodes are second best, it's blocks of theirs that are, not pages. */
+TEST(prefer_many)
+{
+	const struct ndm_kind kind = NDM_MMAP_SHARED;
+	const size_t size = 32 * NDM_BLOCK;
+	struct ndm_file f, hog;
+	unsigned int nr;
+	int probe;
+	size_t i;
+
+	probe = ndm_probe_open();
+	run_on_node0(_metadata);
+	ndm_empty_pool();
+	fill_node0(_metadata, &hog);
+
+	ASSERT_EQ(ndm_open(&f, &kind, size), 0);
+	ASSERT_EQ(set_policy(MPOL_PREFERRED_MANY, 1), 0)
+		TH_LOG("%s: there must be two nodes", strerror(errno));
+	flushes_of(probe);
+	for (i = 0; i < size; i += NDM_PAGE)
+		(void)*(volatile char *)(f.map + i);
+	nr = flushes_of(probe);
+	EXPECT_EQ(set_policy(MPOL_DEFAULT, 0), 0);
+
+	EXPECT_GT(on_node(f.map, 1), size / NDM_PAGE / 2);
+	/* One for each block, and for parts of those that are left of the node. */
+	EXPECT_LT(nr, 4 * size / NDM_BLOCK)
+		TH_LOG("%u flushes for %zu blocks", nr, size / NDM_BLOCK);
+	ndm_close(&f);
+	ndm_close(&hog);
+	close(probe);
+}
+
 TEST(interleave_blocks)
 {
 	interleave(_metadata, false);
