@@ -43,8 +43,8 @@ usage() {
 	awk 'NR > 2 && !/^#/ { exit } NR > 2 { sub(/^# ?/, ""); print }' "$0"
 	printf '%s\n' "" "Environment:" \
 		"  NDM_BUILD=DIR    what is made goes there (default build/)" \
-		"  NDM_LINUX=DIR    a kernel tree of yours, used as it is: neither fetched nor patched" \
-		"                   (default build/linux)" \
+		"  NDM_LINUX=DIR    a kernel tree of yours, used as it is: neither fetched nor patched," \
+		"                   nor exported (default build/linux)" \
 		"  NDM_OBJ=DIR      objects, a directory per configuration (default build/obj)" \
 		"  CCACHE_DIR=DIR   ccache's cache (default ~/.cache/ndm-ccache)"
 }
@@ -639,6 +639,13 @@ check_preimages() {
 	head -n 6 <<< "$bad" >&2
 	[ "$(wc -l <<< "$bad")" -le 6 ] || echo "  ... $(wc -l <<< "$bad") in all" >&2
 	die "the files above differ from those that the patches were made against: not Linux v$BASE_VERSION, or changed"
+}
+
+# not_yours: for what writes patches/, commits or branches: a tree that NDM_LINUX names is
+# used as it is.
+not_yours() {
+	[ -z "${NDM_LINUX:-}" ] ||
+		die "NDM_LINUX names a tree of yours, which is used as it is; unset it for scripts/$VERB, which works on build/linux"
 }
 
 applied_stamp() { echo "$(git -C "$LINUX" rev-parse --absolute-git-dir)/ndm-applied"; }
