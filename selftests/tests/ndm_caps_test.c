@@ -7,7 +7,8 @@
  *
  *   --expect-absent  the kernel was started in a way in which it can't honour
  *                    the flag, with kvm.tdp_mmu=0 or kvm_amd.npt=0, on arm64 with
- *                    rodata=noalias or kvm-arm.mode=protected
+ *                    rodata=noalias or kvm-arm.mode=protected, or runs on a CPU
+ *                    without FEAT_S2FWB or CTR_EL0.DIC
  *   --expect-mte     arm64: there are VMs with MTE here
  */
 #include <errno.h>
