@@ -61,7 +61,7 @@ struct file {
 	size_t pages;
 	size_t lo, hi;		/* the pages that this thread owns */
 	struct mem mem;
-	bool mixed;		/* nobody knows what a guest gets to see */
+	bool mixed;		/* guests get to see other memory */
 };
 
 enum { PAGE_GONE = 0xff };	/* a hole in a mapping */

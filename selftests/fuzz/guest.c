@@ -126,8 +126,10 @@ struct slot *slot_pick(struct world *w, uint32_t n, struct vm **vm)
 struct mem *slot_mem(struct vm *vm, struct slot *slot, size_t page, size_t *off)
 {
 	bool private = vm->private[slot->gpa / NDM_PAGE + page];
+	uint64_t flags = slot->file->flags;
 
-	if (private || (slot->file->flags & GUEST_MEMFD_FLAG_MMAP)) {
+	if (private || (flags & GUEST_MEMFD_FLAG_MMAP) ||
+	    (!vm->type && (flags & GUEST_MEMFD_FLAG_NO_DIRECT_MAP))) {
 		*off = (slot->pgoff + page) * NDM_PAGE;
 		return slot->file->dead ? NULL : &slot->file->mem;
 	}

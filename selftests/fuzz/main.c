@@ -99,7 +99,7 @@ static void share(struct runner *runners, struct sequence *s)
 		wrong(&runners[0].world, "no VM: %s", strerror(-ret));
 
 	flags = GUEST_MEMFD_FLAG_NO_DIRECT_MAP;
-	if (!type)
+	if (!type && s->seed / 4 % 4)
 		flags |= GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED;
 	for (i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
 		struct mem mem = {};

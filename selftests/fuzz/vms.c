@@ -69,12 +69,11 @@ void op_create(struct world *w, struct op *op)
 			return;
 		supported = ioctl(vm->fd, KVM_CHECK_EXTENSION, KVM_CAP_GUEST_MEMFD_FLAGS);
 		/* What makes sense, mostly. */
-		if (op->d % 8 < 5)
-			flags = vm->type ? GUEST_MEMFD_FLAG_NO_DIRECT_MAP :
-				GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED |
-				GUEST_MEMFD_FLAG_NO_DIRECT_MAP;
-		else
+		flags = GUEST_MEMFD_FLAG_NO_DIRECT_MAP;
+		if (op->d % 8 >= 5)
 			flags = op->d / 8 % 16;
+		else if (!vm->type && op->d / 8 % 4)
+			flags |= GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED;
 		fd = INJECT(op, ndm_gmem_create(vm->fd, pages * NDM_PAGE, flags));
 		errno = fd < 0 ? -fd : 0;
 		if ((fd >= 0) != !(flags & ~supported) && !excused())
@@ -90,8 +89,9 @@ void op_create(struct world *w, struct op *op)
 	f->secret = !vm;
 	f->flags = flags;
 	f->pages = f->hi = pages;
-	/* Which memory a guest without private memory has there isn't settled. */
-	f->mixed = vm && !vm->type && !(flags & GUEST_MEMFD_FLAG_MMAP);
+	/* R11: in a VM without private memory, KVM ignores no file but this. */
+	f->mixed = vm && !vm->type &&
+		   !(flags & (GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_NO_DIRECT_MAP));
 	mem_init(&f->mem, pages * NDM_PAGE);
 	w->files[op->a % FUZZ_FILES] = f;
 }
