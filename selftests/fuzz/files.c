@@ -31,7 +31,7 @@ void op_fallocate(struct world *w, struct op *op)
 		return;
 	}
 	ret = INJECT(op, fallocate(f->fd, FALLOC_FL_KEEP_SIZE, first * NDM_PAGE, nr * NDM_PAGE));
-	if (ret && !excused())
+	if (ret && !excused(mem_poisoned(&f->mem, first * NDM_PAGE, nr * NDM_PAGE)))
 		wrong(w, "%zu pages at %zu: %s", nr, first, strerror(errno));
 }
 
@@ -50,7 +50,7 @@ void op_punch(struct world *w, struct op *op)
 	}
 	if (INJECT(op, fallocate(f->fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE,
 				 first * NDM_PAGE, nr * NDM_PAGE))) {
-		if (!excused())
+		if (!excused(false))
 			wrong(w, "%zu pages at %zu: %s", nr, first, strerror(errno));
 		mem_unknown(&f->mem, first * NDM_PAGE, nr * NDM_PAGE);
 		return;
@@ -152,8 +152,8 @@ void op_pwrite(struct world *w, struct op *op)
 		if (good > len)
 			good = len;
 	}
-	if (cfg.faults || cfg.poison) {
-		if (ret < 0 && !excused())
+	if (injected || mem_poisoned(&f->mem, off, len)) {
+		if (ret < 0 && !excused(mem_poisoned(&f->mem, off, len)))
 			wrong(w, "%zu at %#zx: %s", len, off, strerror(errno));
 		if (ret > (ssize_t)good)
 			wrong(w, "%zd of %zu", ret, good);
@@ -197,7 +197,9 @@ void op_pwrite_self(struct world *w, struct op *op)
 		nr = f->hi - to;
 	fuzz_done[op->kind]++;
 	ret = pwrite(f->fd, map->addr + first * NDM_PAGE, nr * NDM_PAGE, to * NDM_PAGE);
-	if (ret != (ssize_t)(nr * NDM_PAGE) && !excused())
+	if (ret != (ssize_t)(nr * NDM_PAGE) &&
+	    !mem_poisoned(&f->mem, to * NDM_PAGE, nr * NDM_PAGE) &&
+	    !map_poisoned(map, first, nr))
 		wrong(w, "%zd of %zu: %s", ret, nr * NDM_PAGE, strerror(errno));
 	mem_unknown(&f->mem, to * NDM_PAGE, nr * NDM_PAGE);
 }

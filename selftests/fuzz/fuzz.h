@@ -48,6 +48,9 @@ struct mem {
 	bool borrowed;		/* from the thread that made the file */
 	char *is;
 	uint8_t *unknown;	/* by granule */
+	uint8_t *poisoned;	/* by page, for all that share it: */
+#define POISONED	1		/* it has an error */
+#define WAS_POISONED	2		/* mappings from before the hole may still say so */
 };
 
 struct file {
@@ -145,6 +148,11 @@ void mem_zero(struct mem *m, size_t off, size_t len);
 void mem_unknown(struct mem *m, size_t off, size_t len);
 void mem_check(struct world *w, const struct mem *m, size_t off, size_t len,
 	       const char *got, const char *who);
+/* A page has a memory error, until there is a hole. */
+void mem_poison(struct mem *m, size_t off);
+bool mem_poisoned(const struct mem *m, size_t off, size_t len);
+/* May mappings of the file have errors? */
+bool map_poisoned(const struct map *map, size_t first, size_t nr);
 
 /* --- the world */
 void world_open(struct world *w, unsigned int thread, uint64_t seed);
@@ -158,7 +166,7 @@ void file_close_fd(struct world *w, struct file *f);
 struct map *map_pick(struct world *w, uint32_t n);
 struct map *map_new(struct world *w);
 void map_hole(struct world *w, struct map *map, size_t first, size_t nr);
-/* Access to memory that may not be there: 0 or -EFAULT. */
+/* Access to memory that may not be there: 0 or -EFAULT, as is errno then. */
 int try_copy(void *to, const void *from, size_t len);
 
 /* --- guests */
@@ -186,7 +194,7 @@ extern uint32_t *fuzz_done;
 /* The n-th of a thread. */
 void op_make(struct op *op, uint64_t *random, bool shared, size_t n);
 void op_run(struct world *w, struct op *op);
-/* How many pages have been poisoned. */
+/* How many pages have been poisoned, all of them out of the direct map. */
 uint32_t nr_poisoned(void);
 const char *op_name(const struct op *op);
 

@@ -3,16 +3,12 @@
  * The fuzzer's guests, which do nothing but copy: no selftest library, as whatever
  * that does by itself would have to be known to the oracle.
  */
-#include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
-#include "fuzz.h"
+#include "ops.h"
 
 #define SLOT_RAM(t)	(32 + (t))
 #define RAM_SIZE	(NDM_PAGE + BUF_SIZE)
@@ -36,6 +32,25 @@ static int vcpu_init(struct vm *vm)
 	sregs.cs = seg;
 	sregs.cr0 |= 1;
 	return ioctl(vm->vcpu, KVM_SET_SREGS, &sregs) ? -errno : 0;
+}
+
+/*
+ * Make the vCPU usable again, of which a shutdown may be left, or an access to be
+ * completed by userspace: the instruction then goes on, in the same piece of memory.
+ */
+static int vcpu_restart(struct vm *vm)
+{
+	struct kvm_vcpu_events events = {};
+	int ret;
+
+	vm->run->immediate_exit = 1;
+	do {
+		ret = ioctl(vm->vcpu, KVM_RUN, 0);
+	} while (!ret && vm->run->exit_reason == KVM_EXIT_MMIO);
+	vm->run->immediate_exit = 0;
+	if (ret && errno != EINTR)
+		return -errno;
+	return ioctl(vm->vcpu, KVM_SET_VCPU_EVENTS, &events) ? -errno : vcpu_init(vm);
 }
 
 int vm_join(struct vm *vm, int fd, unsigned int thread, unsigned long type)
@@ -227,18 +242,23 @@ static void guest_piece(struct world *w, struct vm *vm, struct slot *slot,
 {
 	char *buf = vm->ram + NDM_PAGE;
 	uint64_t *word = (uint64_t *)buf;
+	uint32_t reason;
 	size_t i;
-	int ret;
+	int ret, err;
 
 	if (write) {
 		for (i = 0; i < len / 8; i++)
 			word[i] = fuzz_random(&w->random);
-		ret = guest_copy(vm, GPA_BUF(vm->thread), gpa, len, emulate);
+		ret = FAILING(w->op, guest_copy(vm, GPA_BUF(vm->thread), gpa, len, emulate));
 	} else {
 		memset(buf, 0xee, len);
-		ret = guest_copy(vm, gpa, GPA_BUF(vm->thread), len, emulate);
+		ret = FAILING(w->op, guest_copy(vm, gpa, GPA_BUF(vm->thread), len, emulate));
 	}
 
+	reason = vm->run->exit_reason;
+	err = ret ? vcpu_restart(vm) : 0;
+	if (err)
+		wrong(w, "the vCPU is of no use anymore: %s", strerror(-err));
 	/* The part that has been done isn't worth to be found out. */
 	if (ret && write && mem)
 		mem_unknown(mem, off, len);
@@ -250,11 +270,11 @@ static void guest_piece(struct world *w, struct vm *vm, struct slot *slot,
 		return;
 	}
 	if (ret) {
-		if (cfg.faults || cfg.poison)
+		/* KVM has many ways to say so. */
+		if (injected || mem_poisoned(mem, off, len))
 			return;
-		wrong(w, "KVM_RUN at %#llx: %s, exit reason %u, rip %#llx",
-		      (unsigned long long)gpa, strerror(-ret), vm->run->exit_reason,
-		      (unsigned long long)vm->run->s.regs.regs.rip);
+		wrong(w, "KVM_RUN at %#llx: %s, exit reason %u", (unsigned long long)gpa,
+		      strerror(-ret), reason);
 	}
 	if (write)
 		mem_write(mem, off, len, buf);

@@ -136,7 +136,8 @@ void op_madvise(struct world *w, struct op *op)
 				 nr * NDM_PAGE);
 	}
 	if (ret && (advice == MADV_POPULATE_READ || advice == MADV_POPULATE_WRITE) &&
-	    TOUCHABLE(map->file) && !cfg.known[KNOWN_POPULATE] && !excused() &&
+	    TOUCHABLE(map->file) && !cfg.known[KNOWN_POPULATE] &&
+	    !excused(map_poisoned(map, first, nr)) &&
 	    map_allows(map, first, nr, advice == MADV_POPULATE_READ ? PROT_READ : PROT_WRITE))
 		wrong(w, "%zu pages at %zu can't be populated: %s", nr, map->pgoff + first,
 		      strerror(errno));
@@ -195,35 +196,35 @@ void op_host_write(struct world *w, struct op *op)
 	buf = malloc(nr * NDM_PAGE);
 	data_fill(w, buf, nr * NDM_PAGE);
 	ret = INJECT(op, try_copy(map->addr + first * NDM_PAGE, buf, nr * NDM_PAGE));
+	if (!ret != TOUCHABLE(f) && !(ret && excused(map_poisoned(map, first, nr))))
+		wrong(w, "%zu pages at %zu: %s", nr, off / NDM_PAGE,
+		      ret ? "can't be written" : "can be written");
 	if (ret)
 		mem_unknown(&f->mem, off, nr * NDM_PAGE);
 	else
 		mem_write(&f->mem, off, nr * NDM_PAGE, buf);
 	free(buf);
-	if (!ret != TOUCHABLE(f) && !cfg.faults && !cfg.poison)
-		wrong(w, "%zu pages at %zu: %s", nr, off / NDM_PAGE,
-		      ret ? "can't be written" : "can be written");
 }
 
 void op_host_read(struct world *w, struct op *op)
 {
 	struct map *map = map_pick(w, op->a);
-	size_t first, nr, i;
+	size_t first, nr, i, off;
 	char page[NDM_PAGE];
 
 	if (!map || !map_range(op, map, &first, &nr) ||
 	    !map_allows(map, first, nr, PROT_READ))
 		return;
 	for (i = first; i < first + nr && i < first + 64; i++) {
+		off = (map->pgoff + i) * NDM_PAGE;
 		if (INJECT(op, try_copy(page, map->addr + i * NDM_PAGE, NDM_PAGE))) {
-			if (TOUCHABLE(map->file) && !cfg.faults && !cfg.poison)
+			if (TOUCHABLE(map->file) && !excused(map_poisoned(map, i, 1)))
 				wrong(w, "page %zu can't be read", map->pgoff + i);
-			return;
+			continue;
 		}
 		if (!TOUCHABLE(map->file))
 			wrong(w, "page %zu can be read", map->pgoff + i);
-		mem_check(w, &map->file->mem, (map->pgoff + i) * NDM_PAGE, NDM_PAGE, page,
-			  "a mapping");
+		mem_check(w, &map->file->mem, off, NDM_PAGE, page, "a mapping");
 	}
 }
 
@@ -243,7 +244,8 @@ void op_gup(struct world *w, struct op *op)
 	remote = (struct iovec){ map->addr + first * NDM_PAGE, NDM_PAGE };
 	fuzz_done[op->kind]++;
 	ret = process_vm_readv(getpid(), &local, 1, &remote, 1, 0);
-	if (NDM_FILE(map->file) ? ret >= 0 : ret != (ssize_t)NDM_PAGE && !excused())
+	/* Only what has no direct map gets memory errors. */
+	if (NDM_FILE(map->file) ? ret >= 0 : ret != (ssize_t)NDM_PAGE)
 		wrong(w, "process_vm_readv: %zd %s", ret, strerror(errno));
 	if (ret > 0)
 		mem_check(w, &map->file->mem, (map->pgoff + first) * NDM_PAGE, NDM_PAGE,
@@ -286,7 +288,7 @@ void op_fork(struct world *w, struct op *op)
 	}
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
-	if (status && !cfg.faults && !cfg.poison)
+	if (status && !(buf && map_poisoned(map, first, nr)))
 		wrong(w, "the child: %#x", status);
 	if (buf && status)
 		mem_unknown(&map->file->mem, off, nr * NDM_PAGE);

@@ -14,23 +14,28 @@ uint32_t *fuzz_done;
 /* --- failures on demand */
 
 static __thread int fail_fd = -1;
+__thread bool injected;
 
 void fail_nth(unsigned int nth)
 {
 	char buf[16];
-	int i, len = snprintf(buf, sizeof(buf), "%u", nth);
+	int i, len;
 
 	if (fail_fd < 0)
 		fail_fd = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
+	/* How much there was left to count.  Should this fail, that was not nothing. */
+	injected = !nth && pread(fail_fd, buf, 1, 0) == 1 && *buf == '0';
+	len = snprintf(buf, sizeof(buf), "%u", nth);
 	/* That write may be what fails. */
 	for (i = 0; i < 100 && pwrite(fail_fd, buf, len, 0) != len; i++)
 		;
 }
 
-bool excused(void)
+bool excused(bool poisoned)
 {
-	return (cfg.faults && (errno == ENOMEM || errno == EFAULT)) ||
-	       (cfg.poison && (errno == EIO || errno == EHWPOISON));
+	if (injected && (errno == ENOMEM || errno == EFAULT))
+		return true;
+	return poisoned && (errno == EIO || errno == EHWPOISON || errno == EFAULT);
 }
 
 void range(const struct op *op, size_t lo, size_t hi, size_t *first, size_t *nr)
@@ -147,19 +152,25 @@ void op_poison(struct world *w, struct op *op)
 	struct ndm_check res;
 	__u32 state;
 	__u64 pfn;
+	int ret;
 
-	if (!cfg.poison || !f || op->d % 4)
+	if (!cfg.poison || !f || !NDM_FILE(f))
 		return;
 	range(op, f->lo, f->hi, &first, &nr);
 	ndm_check_file(cfg.probe, f->fd, first, 1, &pfn, &state, &res);
 	if (!(state & NDM_PRESENT) || (state & NDM_POISONED))
 		return;
-	fuzz_done[op->kind]++;
-	if (ndm_write_file("/sys/kernel/debug/hwpoison/corrupt-pfn", "%#llx\n",
-			   (unsigned long long)pfn))
+	ret = ndm_write_file("/sys/kernel/debug/hwpoison/corrupt-pfn", "%#llx\n",
+			     (unsigned long long)pfn);
+	ndm_check_pfns(cfg.probe, &pfn, 1, &state, 0, &res);
+	if (!(state & NDM_POISONED)) {
+		if (!ret)
+			wrong(w, "page %zu got no memory error", first);
 		return;
-	/* What could be read before can't be anymore, unless it's too early. */
-	mem_unknown(&f->mem, first * NDM_PAGE, NDM_PAGE);
+	}
+	/* What could be read before can't be anymore. */
+	mem_poison(&f->mem, first * NDM_PAGE);
+	__atomic_fetch_add(&fuzz_done[op->kind], 1, __ATOMIC_RELAXED);
 }
 
 /*
@@ -301,7 +312,9 @@ void op_run(struct world *w, struct op *op)
 		alarm_init();
 	once = true;
 	w->op = op;
+	injected = false;
 	kinds[op->kind].run(w, op);
+	injected = false;
 	w->op = NULL;
 }
 

@@ -18,25 +18,38 @@
 
 /* From now on the n-th thing that can fail in this thread does, 0: nothing. */
 void fail_nth(unsigned int nth);
-/* The value of an expression while things fail, if they shall. */
-#define INJECT(op, call)						\
+/*
+ * Something did fail in the last INJECT() of this operation, or FAILING().  It is a
+ * matter of this thread alone: what others do doesn't fail.
+ */
+extern __thread bool injected;
+/* The value of an expression while things fail, if they shall; @op: NULL at the end. */
+#define FAILING(op, call)						\
 ({									\
+	bool __fail = cfg.faults && (op) && (op)->d % 3 == 0;		\
 	__typeof__(call) __ret;						\
 	int __errno;							\
 									\
-	fuzz_done[(op)->kind]++;					\
-	if (cfg.faults && (op)->d % 3 == 0)				\
+	if (__fail)							\
 		fail_nth((op)->d / 3 % 50 + 1);				\
 	__ret = call;							\
 	__errno = errno;						\
-	if (cfg.faults && (op)->d % 3 == 0)				\
+	if (__fail)							\
 		fail_nth(0);						\
 	errno = __errno;						\
 	__ret;								\
 })
+#define INJECT(op, call)						\
+({									\
+	fuzz_done[(op)->kind]++;					\
+	FAILING(op, call);						\
+})
 
-/* Is errno that of a failure that was asked for? */
-bool excused(void);
+/*
+ * Is errno that of a failure that was asked for, if that was of pages some of which are
+ * poisoned?  Only for what has failed, otherwise errno may be anything.
+ */
+bool excused(bool poisoned);
 /* A range of some of the pages that are ours.  Where 2M end is worth a try. */
 void range(const struct op *op, size_t lo, size_t hi, size_t *first, size_t *nr);
 /* A range in a mapping, the pages of which are ours and not gone. */

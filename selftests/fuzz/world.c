@@ -48,7 +48,8 @@ void mem_init(struct mem *m, size_t size)
 	m->is = mmap(NULL, size, PROT_READ | PROT_WRITE,
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	m->unknown = calloc(1, size / GRANULE);
-	if (m->is == MAP_FAILED || !m->unknown)
+	m->poisoned = calloc(1, size / NDM_PAGE);
+	if (m->is == MAP_FAILED || !m->unknown || !m->poisoned)
 		abort();
 }
 
@@ -57,6 +58,7 @@ void mem_free(struct mem *m)
 	if (m->is && !m->borrowed) {
 		munmap(m->is, m->size);
 		free(m->unknown);
+		free(m->poisoned);
 	}
 	*m = (struct mem){};
 }
@@ -76,10 +78,17 @@ void mem_write(struct mem *m, size_t off, size_t len, const void *data)
 	mem_known(m, off, len);
 }
 
+/* A hole, of whole pages. */
 void mem_zero(struct mem *m, size_t off, size_t len)
 {
+	size_t i;
+
 	memset(m->is + off, 0, len);
 	mem_known(m, off, len);
+	for (i = off / NDM_PAGE; i < (off + len) / NDM_PAGE; i++) {
+		if (m->poisoned[i])
+			m->poisoned[i] = WAS_POISONED;
+	}
 }
 
 void mem_unknown(struct mem *m, size_t off, size_t len)
@@ -87,6 +96,31 @@ void mem_unknown(struct mem *m, size_t off, size_t len)
 	if (len)
 		memset(m->unknown + off / GRANULE, 1,
 		       (off + len - 1) / GRANULE - off / GRANULE + 1);
+}
+
+void mem_poison(struct mem *m, size_t off)
+{
+	m->poisoned[off / NDM_PAGE] = POISONED;
+	mem_unknown(m, off, NDM_PAGE);
+}
+
+bool mem_poisoned(const struct mem *m, size_t off, size_t len)
+{
+	size_t first = off / NDM_PAGE;
+
+	return len && memchr(m->poisoned + first, POISONED,
+			     (off + len - 1) / NDM_PAGE - first + 1);
+}
+
+bool map_poisoned(const struct map *map, size_t first, size_t nr)
+{
+	size_t i;
+
+	for (i = map->pgoff + first; i < map->pgoff + first + nr; i++) {
+		if (map->file->mem.poisoned[i])
+			return true;
+	}
+	return false;
 }
 
 void mem_check(struct world *w, const struct mem *m, size_t off, size_t len,
@@ -123,8 +157,10 @@ static void on_fault(int sig)
 
 int try_copy(void *to, const void *from, size_t len)
 {
-	if (sigsetjmp(jump, 1))
+	if (sigsetjmp(jump, 1)) {
+		errno = EFAULT;
 		return -EFAULT;
+	}
 	may_fault = true;
 	memcpy(to, from, len);
 	may_fault = false;
@@ -244,7 +280,8 @@ static void map_check(struct world *w, struct map *map)
 			continue;
 		/* Reading is populating: leave some as they are. */
 		if (try_copy(page, map->addr + i * NDM_PAGE, NDM_PAGE)) {
-			if (cfg.faults || cfg.poison || (!f->secret && !(f->flags & GUEST_MEMFD_FLAG_INIT_SHARED)))
+			if ((!f->secret && !(f->flags & GUEST_MEMFD_FLAG_INIT_SHARED)) ||
+			    map_poisoned(map, i, 1))
 				continue;
 			wrong(w, "page %zu can't be read", map->pgoff + i);
 		}
