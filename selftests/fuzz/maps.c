@@ -159,8 +159,11 @@ void op_mbind(struct world *w, struct op *op)
 
 	if (!map || !map_range(op, map, &first, &nr))
 		return;
-	INJECT(op, syscall(SYS_mbind, map->addr + first * NDM_PAGE, nr * NDM_PAGE, mode,
-			   &nodes, 64, flags[op->d % 4]));
+	/* Only if it is to look at what is there, that may be in its way. */
+	if (INJECT(op, syscall(SYS_mbind, map->addr + first * NDM_PAGE, nr * NDM_PAGE, mode,
+			       &nodes, 64, flags[op->d % 4])) &&
+	    !(errno == EIO && flags[op->d % 4]) && !excused(false))
+		wrong(w, "%s", strerror(errno));
 }
 
 void op_mlock(struct world *w, struct op *op)
@@ -171,11 +174,17 @@ void op_mlock(struct world *w, struct op *op)
 	if (!map || !map_range(op, map, &first, &nr))
 		return;
 	fuzz_done[op->kind]++;
-	/* What it says depends on what is there. */
-	if (op->d & 1)
-		mlock(map->addr + first * NDM_PAGE, nr * NDM_PAGE);
-	else
-		munlock(map->addr + first * NDM_PAGE, nr * NDM_PAGE);
+	if (!(op->d & 1)) {
+		if (munlock(map->addr + first * NDM_PAGE, nr * NDM_PAGE))
+			wrong(w, "munlock: %s", strerror(errno));
+		return;
+	}
+	/* It populates, which not all of it allows. */
+	if (mlock(map->addr + first * NDM_PAGE, nr * NDM_PAGE) && TOUCHABLE(map->file) &&
+	    map_allows(map, first, nr, PROT_READ) && !cfg.known[KNOWN_POPULATE] &&
+	    !cfg.pressure &&
+	    !map_poisoned(map, first, nr))
+		wrong(w, "%zu pages at %zu: %s", nr, map->pgoff + first, strerror(errno));
 }
 
 void op_host_write(struct world *w, struct op *op)

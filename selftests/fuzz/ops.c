@@ -181,8 +181,9 @@ void op_window(struct world *w, struct op *op)
 {
 	if (cfg.threads)
 		return;
+	if (ndm_write_file(GENERIC_WINDOW, "%u\n", op->b % 2))
+		wrong(w, "%s: %s", GENERIC_WINDOW, strerror(errno));
 	fuzz_done[op->kind]++;
-	ndm_write_file(GENERIC_WINDOW, "%u\n", op->b % 2);
 }
 
 /* A processor that goes away and comes back finds all as it was, as do others. */
@@ -194,9 +195,11 @@ void op_cpu(struct world *w, struct op *op)
 	if (!cfg.pressure || cpu < 2 || op->b % 4)
 		return;
 	snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%ld/online", cpu);
+	if (ndm_write_file(path, "0\n"))
+		return;
 	fuzz_done[op->kind]++;
-	ndm_write_file(path, "0\n");
-	ndm_write_file(path, "1\n");
+	if (ndm_write_file(path, "1\n"))
+		wrong(w, "%s can't be online again: %s", path, strerror(errno));
 }
 
 /* R12: memory that goes offline is waited for by nobody, or can't go. */

@@ -361,11 +361,23 @@ void op_guest_write(struct world *w, struct op *op)
 	guest_op(w, op, true);
 }
 
+/* Returns as soon as anything can't be mapped. */
+static int prefault(struct vm *vm, struct kvm_pre_fault_memory *fault)
+{
+	int ret;
+
+	do {
+		ret = ioctl(vm->vcpu, KVM_PRE_FAULT_MEMORY, fault);
+	} while (!ret && fault->size);
+	return ret;
+}
+
 void op_prefault(struct world *w, struct op *op)
 {
 	struct kvm_pre_fault_memory fault = {};
 	struct slot *slot;
-	size_t first, nr;
+	size_t first, nr, page, off;
+	struct mem *mem;
 	struct vm *vm;
 
 	slot = slot_pick(w, op->a, &vm);
@@ -374,8 +386,13 @@ void op_prefault(struct world *w, struct op *op)
 	range(op, 0, slot->pages, &first, &nr);
 	fault.gpa = slot->gpa + first * NDM_PAGE;
 	fault.size = nr * NDM_PAGE;
-	/* What is shared and has no memory fails. */
-	INJECT(op, ioctl(vm->vcpu, KVM_PRE_FAULT_MEMORY, &fault));
+	if (INJECT(op, prefault(vm, &fault)) && !injected && !cfg.pressure) {
+		/* What is shared and has no memory fails. */
+		page = (fault.gpa - slot->gpa) / NDM_PAGE;
+		mem = slot_mem(vm, slot, page, &off);
+		if (mem && !mem_poisoned(mem, off, NDM_PAGE))
+			wrong(w, "page %zu of the slot: %s", page, strerror(errno));
+	}
 	vm_mark_pv(vm);
 }
 
@@ -385,8 +402,10 @@ void op_pv(struct world *w, struct op *op)
 	struct slot *slot;
 	size_t first, nr;
 	uint64_t gpa = 0;
+	struct mem *mem = NULL;
 	struct vm *vm;
 	struct pv *pv;
+	size_t off;
 	int ret;
 
 	slot = slot_pick(w, op->a, &vm);
@@ -396,13 +415,16 @@ void op_pv(struct world *w, struct op *op)
 	if (op->d / 2 % 4) {
 		range(op, 0, slot->pages, &first, &nr);
 		gpa = slot->gpa + first * NDM_PAGE + op->b / 16 % 64 * 64;
+		mem = slot_mem(vm, slot, first, &off);
 	}
 	fuzz_done[op->kind]++;
 	/* Both addresses are written until it is over. */
 	vm_mark_pv(vm);
 	ret = vm_set_msr(vm, msr, gpa ? gpa | 1 : 0);
 	vm_mark_pv(vm);
-	if (ret && gpa)
+	if (ret && (!gpa || (mem && !cfg.pressure && !mem_poisoned(mem, off, NDM_PAGE))))
+		wrong(w, "MSR %#x, %#llx: %s", msr, (unsigned long long)gpa, strerror(-ret));
+	if (ret)
 		return;
 	*pv = (struct pv){ .gpa = gpa, .size = 64 };
 	vm_mark_pv(vm);
