@@ -203,6 +203,7 @@ static void run(struct sequence *s)
 
 struct books {
 	struct ndm_direct_map dm;
+	struct ndm_counts counts;
 	struct ndm_removals removals;
 	uint64_t missing;
 	uint64_t free_kb;
@@ -217,6 +218,7 @@ static void give_back(void)
 
 static void books_take(struct books *b)
 {
+	ndm_counts(&b->counts);
 	b->missing = ndm_missing(cfg.probe);
 	ndm_removals(cfg.probe, &b->removals);
 	ndm_direct_map(&b->dm);
@@ -230,6 +232,21 @@ static uint64_t lost(const struct books *before, const struct books *now)
 	uint64_t most = before->missing + now->poisoned - before->poisoned;
 
 	return now->missing > most ? now->missing - most : 0;
+}
+
+/* Pages with errors that are in the direct map again.  Both must be without a pool. */
+static uint64_t mapped_again(const struct books *before, const struct books *now)
+{
+	uint64_t least = before->missing + now->poisoned - before->poisoned;
+
+	return cfg.poison && now->missing < least ? least - now->missing : 0;
+}
+
+/* Pages that are counted as a file's, or as leaving, and of which there are none. */
+static int64_t miscounted(const struct books *before, const struct books *now)
+{
+	return llabs(now->counts.file - before->counts.file) +
+	       llabs(now->counts.leaving - before->counts.leaving);
 }
 
 /* KiB of the direct map that stay split although no removal had to split them. */
@@ -250,7 +267,8 @@ static bool books_differ(const struct books *before, bool pressure)
 	struct books now;
 
 	books_take(&now);
-	while ((lost(before, &now) || split(before, &now, pressure)) && ndm_now() < end) {
+	while ((lost(before, &now) || miscounted(before, &now) ||
+		split(before, &now, pressure)) && ndm_now() < end) {
 		usleep(20000);
 		give_back();
 		books_take(&now);
@@ -258,10 +276,18 @@ static bool books_differ(const struct books *before, bool pressure)
 	if (lost(before, &now))
 		printf("# %llu pages more than before have no entry in the direct map\n",
 		       (unsigned long long)lost(before, &now));
+	if (mapped_again(before, &now))
+		printf("# %llu pages with memory errors have an entry in the direct map again\n",
+		       (unsigned long long)mapped_again(before, &now));
+	if (miscounted(before, &now))
+		printf("# nr_no_direct_map_file is %lld, was %lld; nr_no_direct_map_leaving %lld, was %lld\n",
+		       (long long)now.counts.file, (long long)before->counts.file,
+		       (long long)now.counts.leaving, (long long)before->counts.leaving);
 	if (split(before, &now, pressure))
 		printf("# the direct map stays split: %llu KiB more in 4 KiB entries\n",
 		       (unsigned long long)split(before, &now, pressure));
-	return lost(before, &now) || split(before, &now, pressure);
+	return lost(before, &now) || mapped_again(before, &now) ||
+	       miscounted(before, &now) || split(before, &now, pressure);
 }
 
 /* --- a sequence and what becomes of it */
@@ -300,6 +326,8 @@ static bool fails(struct sequence *s)
 	int status;
 	pid_t pid;
 
+	/* What the last one left in the pool isn't to hide what this one leaves. */
+	give_back();
 	books_take(&before);
 	fflush(stdout);
 	*nr_begun = 0;
@@ -427,23 +455,36 @@ static void print_done(void)
 	printf(" emulated %u\n", fuzz_done[nr_kinds]);
 }
 
-/* What changes contents, and what looks at them: without any of these, nothing is found. */
-static unsigned int never_done(void)
+/*
+ * What changes contents, what looks at them, and what was asked for: without any of
+ * these, nothing is found.
+ */
+static unsigned int never_done(bool alone)
 {
-	static const char * const needed[] = {
-		"guest_read", "guest_write", "host_read", "host_write", "pwrite", "punch",
-		"probe",
+	const struct {
+		const char *name;
+		bool needed;
+	} kinds[] = {
+		{ "guest_read", true }, { "guest_write", true }, { "host_read", true },
+		{ "host_write", true }, { "pwrite", true }, { "punch", true },
+		{ "probe", true }, { "poison", cfg.poison }, { "mbind", cfg.more },
+		{ "window", cfg.more && alone },
 	};
 	unsigned int i, never = 0;
 	struct op op = {};
 
 	for (op.kind = 0; op.kind < nr_kinds; op.kind++) {
-		for (i = 0; i < sizeof(needed) / sizeof(*needed); i++) {
-			if (strcmp(op_name(&op), needed[i]) || fuzz_done[op.kind])
+		for (i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
+			if (!kinds[i].needed || strcmp(op_name(&op), kinds[i].name) ||
+			    fuzz_done[op.kind])
 				continue;
-			printf("# never done: %s\n", needed[i]);
+			printf("# never done: %s\n", kinds[i].name);
 			never++;
 		}
+	}
+	if (cfg.emulate && !fuzz_done[nr_kinds]) {
+		printf("# never emulated\n");
+		never++;
 	}
 	return never;
 }
@@ -620,14 +661,15 @@ int main(int argc, char **argv)
 	       " in %.0f seconds, %u failed; free KiB %llu, %llu before\n",
 	       n, nr_ops, first, of[ALONE], of[APART], of[TOGETHER], ndm_now() - start, bad,
 	       (unsigned long long)after.free_kb, (unsigned long long)before.free_kb);
-	if (lost(&before, &after) || after.free_kb + (8 << 10) < before.free_kb) {
-		printf("# memory is missing\n");
+	if (lost(&before, &after) || mapped_again(&before, &after) ||
+	    after.free_kb + (8 << 10) < before.free_kb) {
+		printf("# memory is missing, or is there again with its errors\n");
 		bad++;
 	}
 	print_done();
 	/* A few sequences may happen to have none of one kind. */
 	if (!keep && n * nr_ops >= 1500)
-		bad += never_done();
+		bad += never_done(of[ALONE]);
 	ksft_test_result(!bad, "fuzz\n");
 	ksft_finished();
 }
