@@ -4,6 +4,7 @@
  * when it comes page by page.  Needs fault injection and two nodes.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,9 @@
 
 #include "kselftest_harness.h"
 #include "ndm.h"
+
+#undef TEST_TIMEOUT_DEFAULT
+#define TEST_TIMEOUT_DEFAULT	240
 
 #define FAIL	"/sys/kernel/debug/fail_page_alloc/"
 
@@ -153,28 +157,40 @@ TEST(bind_blocks)
 	close(probe);
 }
 
-/* Take all but the last few blocks of node 0. */
+static unsigned long free_kb(int nid)
+{
+	unsigned long kb = 0;
+	char line[256];
+	FILE *f;
+
+	snprintf(line, sizeof(line), "/sys/devices/system/node/node%d/meminfo", nid);
+	f = fopen(line, "re");
+	while (f && fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "Node %*d MemFree: %lu kB", &kb) == 1)
+			break;
+	}
+	if (f)
+		fclose(f);
+	return kb;
+}
+
+/* Take memory of node 0 until it comes from the other one. */
 static void fill_node0(struct __test_metadata *_metadata, struct ndm_file *hog)
 {
 	const struct ndm_kind ordinary = NDM_ORDINARY;
-	const size_t step = MIB(4);
-	unsigned long here = 0;
+	unsigned long before, step = 16 * 1024;
 	size_t size;
 
 	ASSERT_EQ(ndm_open(hog, &ordinary, MIB(4096)), 0);
 	ASSERT_EQ(set_policy(MPOL_PREFERRED, 1), 0);
-	for (size = 0; size < hog->size; size += step) {
-		memset(hog->map + size, 1, step);
-		/* Not for every page: it takes its time. */
-		if (size % (8 * step))
-			continue;
-		here = on_node(hog->map, 0);
-		if (here * NDM_PAGE < size)
+	for (size = 0; size < hog->size; size += step * 1024) {
+		before = free_kb(1);
+		ASSERT_EQ(fallocate(hog->fd, FALLOC_FL_KEEP_SIZE, size, step * 1024), 0);
+		if (free_kb(1) + step / 2 < before)
 			break;
 	}
 	EXPECT_EQ(set_policy(MPOL_DEFAULT, 0), 0);
-	ASSERT_LT(size, hog->size)
-		TH_LOG("%lu pages fit", here);
+	ASSERT_LT(size, hog->size);
 }
 
 /* Where other nodes are second best, it's blocks of theirs that are, not pages. */
