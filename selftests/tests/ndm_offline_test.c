@@ -31,11 +31,11 @@ struct filler {
 	int probe;
 	int err;
 	bool stop;
-	bool filling;
-	bool busy;		/* memory is going offline */
-	__u64 pfn;		/* where it is just now, and likely to be again */
+	bool busy;		/* memory is going offline, */
+	unsigned int nr;	/* for the nr-th time */
+	__u64 pfn;		/* where it was the last time, and is likely to be again */
 	unsigned int rounds;
-	unsigned int usecs;	/* how long it took to fill the file */
+	unsigned int usecs;	/* how long memory takes to go offline, or not to */
 };
 
 static uint64_t now_usecs(void)
@@ -46,34 +46,43 @@ static uint64_t now_usecs(void)
 	return ts.tv_sec * 1000000ull + ts.tv_nsec / 1000;
 }
 
+static bool is_busy(struct filler *filler)
+{
+	return __atomic_load_n(&filler->busy, __ATOMIC_ACQUIRE);
+}
+
 static void *fill(void *arg)
 {
 	static const struct ndm_kind kind = NDM_MMAP_SHARED;
 	struct filler *filler = arg;
+	unsigned int seen = 0;
 	struct ndm_check res;
 	struct ndm_file f;
-	uint64_t start;
 	__u64 pfn;
 
 	while (!filler->err && !__atomic_load_n(&filler->stop, __ATOMIC_RELAXED)) {
 		filler->err = ndm_open(&f, &kind, SIZE);
 		if (filler->err)
 			break;
-		start = now_usecs();
-		__atomic_store_n(&filler->filling, true, __ATOMIC_RELAXED);
+
+		/* At any time while the memory goes offline. */
+		while (filler->pfn && !__atomic_load_n(&filler->stop, __ATOMIC_RELAXED) &&
+		       __atomic_load_n(&filler->nr, __ATOMIC_ACQUIRE) == seen)
+			;
+		seen = filler->nr;
+		usleep(rand() % (1 + filler->usecs));
 		filler->err = ndm_populate(&f);
-		__atomic_store_n(&filler->filling, false, __ATOMIC_RELAXED);
-		__atomic_store_n(&filler->usecs, now_usecs() - start, __ATOMIC_RELAXED);
-		ndm_check_file(filler->probe, f.fd, 0, 1, &pfn, NULL, &res);
-		if (res.present)
-			__atomic_store_n(&filler->pfn, pfn, __ATOMIC_RELAXED);
+		ndm_check_file(filler->probe, f.fd, rand() % (SIZE / NDM_BLOCK) * 512, 1,
+			       &pfn, NULL, &res);
 		/* Nobody who waits for the memory is to get it just because it's closed. */
-		while (__atomic_load_n(&filler->busy, __ATOMIC_RELAXED))
+		while (is_busy(filler))
 			usleep(1000);
 		ndm_close(&f);
 		/* What waits in the pool needn't be removed. */
 		ndm_empty_pool();
-		__atomic_add_fetch(&filler->rounds, 1, __ATOMIC_RELAXED);
+		if (res.present)
+			filler->pfn = pfn;
+		__atomic_add_fetch(&filler->rounds, 1, __ATOMIC_RELEASE);
 	}
 	return NULL;
 }
@@ -116,6 +125,65 @@ static int offline(unsigned long nr)
 	timer_delete(timer);
 
 	return err ?: ndm_write_file(path, "online\n");
+}
+
+/*
+ * What is on its way into the pool and out of it.  Comes first: memory that has been
+ * offline is used last.
+ */
+TEST(filler)
+{
+	unsigned int round, done = 0, busy = 0;
+	unsigned long pages = unit(), nr;
+	struct filler filler = {};
+	uint64_t missing, start;
+	pthread_t thread;
+	sigset_t set;
+	int err;
+
+	ASSERT_NE(pages, 0)
+		TH_LOG("memory can't go offline in this kernel");
+	filler.probe = ndm_probe_open();
+	missing = ndm_missing(filler.probe);
+
+	/* The signal is for this thread. */
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	ASSERT_EQ(pthread_create(&thread, NULL, fill, &filler), 0);
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+
+	for (round = 0; round < ROUNDS && !filler.err; round++) {
+		/* The filler waits for the next time, once it has been somewhere. */
+		while (__atomic_load_n(&filler.rounds, __ATOMIC_ACQUIRE) <= round &&
+		       !filler.err)
+			usleep(1000);
+		ASSERT_NE(filler.pfn, 0);
+		nr = filler.pfn / pages;
+		start = now_usecs();
+		__atomic_store_n(&filler.busy, true, __ATOMIC_RELAXED);
+		__atomic_add_fetch(&filler.nr, 1, __ATOMIC_RELEASE);
+		err = offline(nr);
+		filler.usecs = now_usecs() - start;
+		__atomic_store_n(&filler.busy, false, __ATOMIC_RELEASE);
+		ASSERT_NE(err, -EINTR)
+			TH_LOG("waited for %d seconds", LIMIT);
+		/* Some of it never can, as it has holes. */
+		EXPECT_TRUE(!err || err == -EBUSY || err == -EINVAL)
+			TH_LOG("%s", strerror(-err));
+		done += !err;
+		busy += err == -EBUSY;
+	}
+
+	__atomic_store_n(&filler.stop, true, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+	EXPECT_EQ(filler.err, 0);
+	EXPECT_NE(done + busy, 0)
+		TH_LOG("nothing was tried");
+	TH_LOG("offline %u times, busy %u times, filled %u times", done, busy,
+	       filler.rounds);
+	EXPECT_EQ(ndm_wait_missing(filler.probe, missing), 0);
+	close(filler.probe);
 }
 
 /* What waits in the pool goes, unless something else is in the way. */
@@ -171,60 +239,6 @@ TEST(pool)
 	EXPECT_NE(gone, 0);
 	free(pfns);
 	close(probe);
-}
-
-/* So it is with what is on its way there. */
-TEST(filler)
-{
-	unsigned int round, done = 0, busy = 0;
-	unsigned long pages = unit();
-	struct filler filler = {};
-	uint64_t missing;
-	pthread_t thread;
-	sigset_t set;
-	int err;
-
-	ASSERT_NE(pages, 0)
-		TH_LOG("memory can't go offline in this kernel");
-	filler.probe = ndm_probe_open();
-	missing = ndm_missing(filler.probe);
-
-	/* The signal is for this thread. */
-	sigemptyset(&set);
-	sigaddset(&set, SIGUSR1);
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
-	ASSERT_EQ(pthread_create(&thread, NULL, fill, &filler), 0);
-	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
-
-	while (!__atomic_load_n(&filler.pfn, __ATOMIC_RELAXED) && !filler.err)
-		usleep(1000);
-
-	for (round = 0; round < ROUNDS && !filler.err; round++) {
-		/* At any time while the file is filled. */
-		while (!__atomic_load_n(&filler.filling, __ATOMIC_RELAXED) && !filler.err)
-			;
-		usleep(rand() % (1 + __atomic_load_n(&filler.usecs, __ATOMIC_RELAXED)));
-		__atomic_store_n(&filler.busy, true, __ATOMIC_RELAXED);
-		err = offline(__atomic_load_n(&filler.pfn, __ATOMIC_RELAXED) / pages);
-		__atomic_store_n(&filler.busy, false, __ATOMIC_RELAXED);
-		ASSERT_NE(err, -EINTR)
-			TH_LOG("waited for %d seconds", LIMIT);
-		/* Some of it never can, as it has holes. */
-		EXPECT_TRUE(!err || err == -EBUSY || err == -EINVAL)
-			TH_LOG("%s", strerror(-err));
-		done += !err;
-		busy += err == -EBUSY;
-	}
-
-	__atomic_store_n(&filler.stop, true, __ATOMIC_RELAXED);
-	pthread_join(thread, NULL);
-	EXPECT_EQ(filler.err, 0);
-	EXPECT_NE(done + busy, 0)
-		TH_LOG("nothing was tried");
-	TH_LOG("offline %u times, busy %u times, filled %u times", done, busy,
-	       filler.rounds);
-	EXPECT_EQ(ndm_wait_missing(filler.probe, missing), 0);
-	close(filler.probe);
 }
 
 int main(int argc, char **argv)
