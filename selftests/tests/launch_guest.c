@@ -98,21 +98,26 @@ static void *vcpu_thread(void *data)
 }
 
 /*
- * One slot per class.  The library fills slots through a mapping of its own,
- * which is replaced by one of the file.
+ * One slot per class.  The library fills slots through a mapping of its own, which is
+ * replaced by one of the file, as is its memslot.
  */
 static void add_slot(struct kvm_vm *vm, int fd, int slot, size_t offset,
 		     size_t size)
 {
 	struct userspace_mem_region *region;
+	gpa_t gpa = GUEST_BASE + offset;
 	void *mem;
 
-	vm_mem_add(vm, VM_MEM_SRC_ANONYMOUS, GUEST_BASE + offset, slot,
-		   size / NDM_PAGE, KVM_MEM_GUEST_MEMFD, fd, offset, 0);
+	vm_userspace_mem_region_add(vm, VM_MEM_SRC_ANONYMOUS, gpa, slot,
+				    size / NDM_PAGE, 0);
 	region = memslot2region(vm, slot);
 	mem = mmap(region->host_mem, size, PROT_READ | PROT_WRITE,
 		   MAP_SHARED | MAP_FIXED, fd, offset);
 	TEST_ASSERT(mem == region->host_mem, "mmap() of guest_memfd failed");
+
+	vm_set_user_memory_region2(vm, slot, 0, gpa, 0, NULL, 0, 0);
+	vm_set_user_memory_region2(vm, slot, KVM_MEM_GUEST_MEMFD, gpa, size, mem,
+				   fd, offset);
 }
 
 static struct kvm_vm *create_vm(int *fd, struct run *run,
@@ -175,7 +180,7 @@ static void classify(struct kvm_vm *vm, size_t pages, uint8_t *class_of)
 		region = memslot2region(vm, slot);
 		for (i = 0; i < region->region.memory_size / NDM_PAGE; i++) {
 			gfn = region->region.guest_phys_addr / NDM_PAGE + i;
-			class_of[region->region.guest_memfd_offset / NDM_PAGE + i] =
+			class_of[gfn - GUEST_BASE / NDM_PAGE] =
 				sparsebit_is_set(region->unused_phy_pages, gfn) ?
 				FREE : slot;
 		}
