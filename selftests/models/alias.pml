@@ -4,18 +4,21 @@
  * that a flush came after the last of them (R6).
  *
  * Models: folio_alias_unmap() and ndm_flush_aliases() in mm/no_direct_map_window.c,
- * the call of the latter in ndm_free_batch(), mm/no_direct_map.c, and of
- * mm/vmalloc.c what vunmap() and vm_unmap_aliases() do about lazily freed areas.
+ * the call of the latter in ndm_release(), mm/no_direct_map.c, and of mm/vmalloc.c
+ * what vunmap() and vm_unmap_aliases() do about lazily freed areas: that one returns
+ * early if nothing has been unmapped since the last purge.
  *
  * Two pages, each with two aliases, each page freed by a task of its own; a third
  * task purges the lazy areas on its own account, as vmalloc does when there are
- * many.  atomic_long_inc() is followed by folio_put(), whose last
- * atomic_dec_and_test() orders it, and ndm_flush_aliases() by the cmpxchg of
- * folio_ref_freeze(): no reordering has to be modelled but what FAULT_LATE does.
+ * many.  Both counters are incremented with release and read with acquire before what
+ * they count is looked for, and who frees has come past folio_ref_freeze(): no
+ * reordering has to be modelled but what the faults do.
  *
  * Fault: FAULT_LATE	count after the reference was dropped
  * Fault: FAULT_REREAD	say that what was counted after the flush is flushed, too
  * Fault: FAULT_EARLY	flush before the last reference is gone
+ * Fault: FAULT_NOTE_EARLY	vunmap() counts before the area can be found
+ * Fault: FAULT_SNAPSHOT_LATE	vm_unmap_aliases() reads after the purge what is purged
  * Fault: FAULT_STEAL	vm_unmap_aliases() doesn't wait for who purges already
  */
 #define PAGES	2
@@ -27,7 +30,8 @@ bool tlb[ALIASES];		/* some CPU has a translation */
 bool lazy[ALIASES];		/* unmapped, in the list to be purged */
 byte refs[PAGES] = 3;		/* each alias', and the page cache's */
 bool freed[PAGES];
-byte unmapped, flushed;
+byte unmapped, flushed;		/* of ndm_flush_aliases() */
+byte vmap_unmapped, vmap_flushed;	/* of vm_unmap_aliases() */
 bool purge_lock, mutex;
 
 #define LOCK(l)		atomic { !l -> l = true }
@@ -62,6 +66,27 @@ inline purge()
 	UNLOCK(purge_lock)
 }
 
+inline vm_unmap_aliases()
+{
+	byte snapshot;
+
+	if
+	:: vmap_flushed == vmap_unmapped -> skip
+	:: else ->
+		snapshot = vmap_unmapped;
+		purge();
+#ifdef FAULT_SNAPSHOT_LATE
+		snapshot = vmap_unmapped;
+#endif
+		d_step {
+			if
+			:: snapshot > vmap_flushed -> vmap_flushed = snapshot
+			:: else -> skip
+			fi
+		}
+	fi
+}
+
 proctype unmapper(byte a)
 {
 	if
@@ -69,7 +94,13 @@ proctype unmapper(byte a)
 	:: skip
 	fi;
 	/* vunmap() */
+#ifdef FAULT_NOTE_EARLY
+	vmap_unmapped++;
+#endif
 	atomic { pte[a] = false; lazy[a] = true }
+#ifndef FAULT_NOTE_EARLY
+	vmap_unmapped++;
+#endif
 #ifndef FAULT_LATE
 	unmapped++;
 #endif
@@ -92,7 +123,7 @@ inline flush_aliases()
 		:: flushed >= seen -> skip
 		:: else ->
 			seen = unmapped;
-			purge();
+			vm_unmap_aliases();
 #ifdef FAULT_REREAD
 			flushed = unmapped
 #else
