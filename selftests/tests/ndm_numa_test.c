@@ -110,13 +110,16 @@ static void interleave(struct __test_metadata *_metadata, bool large_fail)
 	ndm_close(&f);
 }
 
-static void run_on_node0(struct __test_metadata *_metadata)
+/* Returns the probe, on a CPU of node 0, with nothing in the pool. */
+static int begin_on_node0(struct __test_metadata *_metadata)
 {
 	char cpus[64];
 
 	ASSERT_GT(ndm_read_file("/sys/devices/system/node/node0/cpulist", cpus,
 				sizeof(cpus)), 0);
 	ndm_pin(strtol(cpus, NULL, 10));
+	ndm_empty_pool();
+	return ndm_probe_open();
 }
 
 static unsigned int flushes_of(int probe)
@@ -134,11 +137,8 @@ TEST(bind_blocks)
 	const size_t size = 16 * NDM_BLOCK;
 	unsigned int nr, i;
 	struct ndm_file f;
-	int probe;
+	int probe = begin_on_node0(_metadata);
 
-	probe = ndm_probe_open();
-	run_on_node0(_metadata);
-	ndm_empty_pool();
 	ASSERT_EQ(ndm_open(&f, &kind, size), 0);
 	ASSERT_EQ(set_policy(MPOL_BIND, 2), 0)
 		TH_LOG("%s: there must be two nodes", strerror(errno));
@@ -200,12 +200,9 @@ TEST(prefer_many)
 	const size_t size = 32 * NDM_BLOCK;
 	struct ndm_file f, hog;
 	unsigned int nr;
-	int probe;
 	size_t i;
+	int probe = begin_on_node0(_metadata);
 
-	probe = ndm_probe_open();
-	run_on_node0(_metadata);
-	ndm_empty_pool();
 	fill_node0(_metadata, &hog);
 
 	ASSERT_EQ(ndm_open(&f, &kind, size), 0);
