@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 #include <sys/mman.h>
@@ -185,6 +186,25 @@ static unsigned int touch(int probe, char *page)
 }
 
 /*
+ * Pages that can't be moved, and then of the first ones a hole in each period: so many are
+ * free that the watermarks are far, below which there are single pages only.
+ */
+static void fragment(struct __test_metadata *_metadata, struct ndm_file *hog, size_t max,
+		     unsigned int hole, unsigned int period)
+{
+	const struct ndm_kind ordinary = NDM_ORDINARY;
+	size_t i, size;
+
+	ndm_empty_pool();
+	size = (ndm_free_kb() - 160 * 1024) * 1024 / NDM_BLOCK * NDM_BLOCK;
+	ASSERT_EQ(ndm_open(hog, &ordinary, size), 0);
+	ASSERT_EQ(ndm_populate(hog), 0);
+	size = size < max ? size : max;
+	for (i = 0; i < size; i += period * NDM_PAGE)
+		ASSERT_EQ(ndm_punch(hog, i, hole * NDM_PAGE), 0);
+}
+
+/*
  * R13: memory is so fragmented that there are no blocks of 2M.  Files that grow in turn
  * get pages that are next to each other, but not in each other's blocks, for a flush or
  * two at a time.
@@ -192,26 +212,15 @@ static unsigned int touch(int probe, char *page)
 TEST(fragmented)
 {
 	enum { FILES = 6, EACH = 300, HOLE = 64, TRIES = 20 };
-	const struct ndm_kind kind = NDM_MMAP_SHARED, ordinary = NDM_ORDINARY;
+	const struct ndm_kind kind = NDM_MMAP_SHARED;
 	unsigned int i, j, k, try, mixed = 0, huge, nr_blocks = 0, nr, many = 0, max = 0;
 	static __u64 pfns[FILES][EACH];
 	struct ndm_file f[FILES], hog, blocks;
 	struct ndm_check res;
-	size_t size;
 	int probe;
 
 	probe = ndm_probe_open();
-	ndm_empty_pool();
-
-	/*
-	 * Pages that can't be moved, and then every other few of them free: so many that
-	 * the watermarks are far, below which there are single pages only.
-	 */
-	size = (ndm_free_kb() - 160 * 1024) * 1024 / NDM_BLOCK * NDM_BLOCK;
-	ASSERT_EQ(ndm_open(&hog, &ordinary, size), 0);
-	ASSERT_EQ(ndm_populate(&hog), 0);
-	for (i = 0; i < MIB(512) / NDM_PAGE; i += 2 * HOLE)
-		ASSERT_EQ(ndm_punch(&hog, i * NDM_PAGE, HOLE * NDM_PAGE), 0);
+	fragment(_metadata, &hog, MIB(512), HOLE, 2 * HOLE);
 
 	/*
 	 * The blocks that there are have to go.  Others turn up while what else runs in
@@ -260,6 +269,101 @@ TEST(fragmented)
 		TH_LOG("%u pages took more than two flushes, one took %u", many, max);
 
 	for (i = 0; i < FILES; i++)
+		ndm_close(&f[i]);
+	ndm_close(&blocks);
+	ndm_close(&hog);
+	close(probe);
+}
+
+static uint64_t present_pages(void)
+{
+	unsigned long long count;
+	uint64_t sum = 0;
+	char line[256];
+	FILE *file;
+
+	file = fopen("/proc/zoneinfo", "re");
+	while (file && fgets(line, sizeof(line), file)) {
+		if (sscanf(line, " present %llu", &count) == 1)
+			sum += count;
+	}
+	if (file)
+		fclose(file);
+	return sum;
+}
+
+static uint64_t pool_pages(void)
+{
+	struct ndm_counts counts;
+
+	ndm_counts(&counts);
+	return counts.free;
+}
+
+/*
+ * Parts of others' blocks, which turn up while somebody looks for a part of a block of
+ * their own, don't pile up there: a quarter of the memory at most, and when nobody has
+ * wanted them for a minute, they go back.
+ */
+TEST(foreign)
+{
+	enum { FILES = 320, HOLE = 96, PERIOD = 128, MORE = 4096, SLACK = 1024, WAIT = 180 };
+	const struct ndm_kind kind = NDM_SECRETMEM, huge = NDM_MMAP_SHARED;
+	struct ndm_file f[FILES], more, hog, blocks;
+	uint64_t limit = present_pages() / 4, max = 0, now;
+	double start;
+	static __u64 pfns[FILES];
+	struct ndm_check res;
+	size_t i, j, nr;
+	__u64 pfn;
+	int probe;
+
+	probe = ndm_probe_open();
+	fragment(_metadata, &hog, MIB(1024), HOLE, PERIOD);
+	ASSERT_EQ(ndm_open(&blocks, &huge, MIB(256)), 0);
+	take_blocks(_metadata, probe, &blocks, 0);
+
+	/* Each has a block of its own, of which others find the rest. */
+	for (nr = 0; nr < FILES && max < limit; nr++) {
+		ASSERT_EQ(ndm_open(&f[nr], &kind, NDM_BLOCK), 0);
+		*(volatile char *)f[nr].map = 1;
+		now = pool_pages();
+		max = now > max ? now : max;
+	}
+	EXPECT_GE(max, limit)
+		TH_LOG("not enough to try the limit: %llu", (unsigned long long)max);
+
+	/* Of those blocks, have yet more turn up. */
+	for (i = 0; i < nr; i++) {
+		ndm_check_file(probe, f[i].fd, 0, 1, &pfns[i], NULL, &res);
+		ASSERT_EQ(res.present, 1);
+	}
+	for (i = HOLE; i < hog.size / NDM_PAGE; i += PERIOD) {
+		ndm_check_file(probe, hog.fd, i, 1, &pfn, NULL, &res);
+		for (j = 0; j < nr && pfns[j] / 512 != pfn / 512; j++)
+			;
+		if (res.present && j < nr)
+			ndm_punch(&hog, i * NDM_PAGE, (PERIOD - HOLE) * NDM_PAGE);
+	}
+	ASSERT_EQ(ndm_open(&more, &kind, MORE * NDM_PAGE), 0);
+	for (i = 0; i < MORE; i++) {
+		*(volatile char *)(more.map + i * NDM_PAGE) = 1;
+		if (i % 64)
+			continue;
+		now = pool_pages();
+		max = now > max ? now : max;
+	}
+	EXPECT_LE(max, limit + SLACK);
+
+	start = ndm_now();
+	while ((now = pool_pages()) > limit / 8 && ndm_now() < start + WAIT)
+		sleep(1);
+	TH_LOG("at most %llu of %llu pages, %llu after %.0f s", (unsigned long long)max,
+	       (unsigned long long)limit, (unsigned long long)now, ndm_now() - start);
+	EXPECT_LE(now, limit / 8);
+
+	ndm_close(&more);
+	for (i = 0; i < nr; i++)
 		ndm_close(&f[i]);
 	ndm_close(&blocks);
 	ndm_close(&hog);
