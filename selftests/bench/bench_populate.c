@@ -524,7 +524,7 @@ static void locks(void)
 		snprintf(key, sizeof(key), "locks_pool_%s", names[cycle]);
 		snprintf(text, sizeof(text), "locks of a node's pool per 2M, %s",
 			 cycle ? "recycled" : "new blocks");
-		add_row(key, text, own[0], own[1], cycle ? 2 : NAN, true);
+		add_row(key, text, own[0], own[1], 2, true);
 		snprintf(key, sizeof(key), "locks_all_%s", names[cycle]);
 		snprintf(text, sizeof(text), "... and other locks of node and host");
 		/* Those of others on the machine are among them. */

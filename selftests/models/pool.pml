@@ -13,6 +13,7 @@
  *
  * Fault: FAULT_UNCOUNTED	who shrinks doesn't count itself in
  * Fault: FAULT_LOOKUP		a block is found without the lock
+ * Fault: FAULT_INSERT		a new block can be found before who made it is counted in
  * Fault: FAULT_CLEAR_LATE	pages are given back before they are marked as restored
  * Fault: FAULT_EMPTY		a block goes although pages of it are in use
  */
@@ -96,35 +97,53 @@ inline give_back(b)
 
 inline block_get(b)
 {
-#ifdef FAULT_LOOKUP
-	b = current;
-	LOCK;
-	if
-	:: b != 0 -> skip
-#else
-	LOCK;
-	b = current;
-	if
-	:: b != 0 -> skip
-#endif
-	:: else ->
+	do
+	:: atomic {
 		/* xa_insert() */
-		atomic { b = next_block; next_block++; current = b }
-	fi;
-	ALIVE(b);
-	nr_used[b]++;
-	UNLOCK
+		if
+		:: current == 0 ->
+			b = next_block;
+			next_block++;
+			current = b;
+#ifdef FAULT_INSERT
+			made = true;
+#else
+			nr_used[b] = 1;
+#endif
+			break
+		:: else
+		fi
+	   }
+#ifdef FAULT_LOOKUP
+	   b = current;
+	   LOCK;
+#else
+	   LOCK;
+	   b = current;
+#endif
+	   if
+	   :: b != 0 -> ALIVE(b); nr_used[b]++; UNLOCK; break
+	   :: else -> UNLOCK
+	   fi
+	od;
+#ifdef FAULT_INSERT
+	if
+	:: made -> LOCK; ALIVE(b); nr_used[b]++; UNLOCK
+	:: else
+	fi
+#endif
 }
 
 proctype user()
 {
 	byte n, p, q, b;
-	bool ok, have;
+	bool ok, have, made;
 
 	do
 	:: n < 2 ->
 		n++;
 		have = false;
+		made = false;
 		/* ndm_pool_get() */
 		LOCK;
 		b = current;
