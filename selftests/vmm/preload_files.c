@@ -97,8 +97,10 @@ static bool copy_contents(int gmem, uint64_t size, int fd, const struct area *ar
 		if (hole < 0)
 			break;
 		from = REAL(mmap)(NULL, hole - data, PROT_READ, MAP_SHARED, fd, data);
-		if (from == MAP_FAILED)
+		if (from == MAP_FAILED) {
+			REAL(munmap)(to, size);
 			return false;
+		}
 		copy_pages(to + data, from, hole - data);
 		REAL(munmap)(from, hole - data);
 	}
