@@ -479,10 +479,14 @@ static void in_turns(int way, bool locks)
 
 static void single(void)
 {
-	uint64_t max_splits[2] = {}, blocks = 0, whole = 0, max[2][NR_CYCLES];
+	/* Apart: what windows that others can see do. */
+	struct {
+		uint64_t splits[2], blocks, whole;
+	} entries[2] = {}, *e;
+	uint64_t max[2][NR_CYCLES];
 	const double per_gib = (double)MIB(1024) / size;
 	uint64_t faults[2], huge[2], again[2] = {};
-	unsigned int round;
+	unsigned int round, i;
 	char key[48], text[80];
 	int way, flag, cycle;
 	double more;
@@ -494,6 +498,7 @@ static void single(void)
 		in_turns(way, false);
 
 		memset(max, 0, sizeof(max));
+		e = &entries[way == PWRITE && !local_windows];
 		for (flag = 0; flag < 2; flag++) {
 			faults[flag] = 0;
 			huge[flag] = UINT64_MAX;
@@ -502,7 +507,7 @@ static void single(void)
 
 				for (cycle = 0; cycle < NR_CYCLES; cycle++) {
 					max[flag][cycle] = MAX(max[flag][cycle], s[cycle].flushes);
-					max_splits[flag] = MAX(max_splits[flag], s[cycle].splits);
+					e->splits[flag] = MAX(e->splits[flag], s[cycle].splits);
 					faults[flag] = MAX(faults[flag], s[cycle].faults);
 					huge[flag] = MIN(huge[flag], s[cycle].huge);
 				}
@@ -510,8 +515,8 @@ static void single(void)
 				if (way != PWRITE || local_windows)
 					again[flag] = MAX(again[flag], s[RECYCLED].flushes);
 				if (flag) {
-					blocks += s->blocks;
-					whole += s->whole;
+					e->blocks += s->blocks;
+					e->whole += s->whole;
 				}
 			}
 		}
@@ -557,11 +562,15 @@ static void single(void)
 
 	add_row("flushes_recycled", "flushes per GiB, recycled blocks, any way",
 		again[0] * per_gib, again[1] * per_gib, 32, true);
-	add_row("splits", "splits of the direct map per GiB", max_splits[0] * per_gib,
-		max_splits[1] * per_gib, 0, true);
-	add_row("whole", "% of 2M entries whole again after free", NAN,
-		blocks ? 100.0 * whole / blocks : NAN, 100, true);
-	at_least();
+	for (i = 0, e = entries; i < 1 + !local_windows; i++, e++) {
+		add_row(i ? "splits_pwrite" : "splits",
+			i ? "splits of the direct map per GiB, pwrite()" : "splits of the direct map per GiB",
+			e->splits[0] * per_gib, e->splits[1] * per_gib, 0, true);
+		add_row(i ? "whole_pwrite" : "whole",
+			i ? "% of 2M entries whole again after, pwrite()" : "% of 2M entries whole again after free", NAN,
+			e->blocks ? 100.0 * e->whole / e->blocks : NAN, 100, true);
+		at_least();
+	}
 }
 
 #ifdef __x86_64__
