@@ -33,4 +33,12 @@ t_bench() {
 	[ ! -e build/bench/cpus8.txt ]
 	scripts/bench --print > out 2> err
 	same "$(sed -n 2p out | xargs)" "off on off on"
+	# Another architecture has machines, and a table, of its own.
+	rm sleeper
+	mkdir -p build/obj/arm64/test/image
+	touch build/obj/arm64/test/image/Image
+	fails "machine numa is not one of --arch arm64" scripts/bench --arch arm64 numa
+	scripts/bench --arch arm64 > out 2> err
+	same "$(sed -n 1p out | xargs)" "pages 2M blocks target"
+	same "$(sed -n 3p out | xargs)" "flushes 0 32 0 32 <=31 missed: pages blocks"
 }

@@ -15,12 +15,15 @@
  *   single       one file, populated in each way there is, in new blocks and in those
  *                that the last file has left; or one way: fallocate, pwrite, populate
  *                (MADV_POPULATE_WRITE), touch (the host's faults), guest, private
- *   locks        what is taken of state that others share
+ *   locks        what is taken of state that others share (on x86: elsewhere, kprobes
+ *                may not be where locks are)
  *   files1, files33, files300
  *                so many files that grow in turn, of which 9 in 10 are freed
  *   release      freed with one CPU and with all
  *   hole         a hole of a page while another file is freed
  *   node         memory of a node that is full
+ *   window       (not on x86, which has bench_access) what it takes to write through a
+ *                window
  *
  * For scripts/bench, each row is printed once more, separated by tabs.
  */
@@ -99,7 +102,8 @@ static void at_least(void)
 
 static bool row_met(const struct row *row)
 {
-	if (isnan(row->limit))
+	/* Without large entries there's nothing to be whole. */
+	if (isnan(row->limit) || isnan(row->on))
 		return true;
 	return row->at_least ? row->on >= row->limit : row->on <= row->limit;
 }
@@ -151,10 +155,32 @@ static double median(double *values, unsigned int nr)
 	return nr & 1 ? values[nr / 2] : (values[nr / 2 - 1] + values[nr / 2]) / 2;
 }
 
+#ifdef __x86_64__
+static const bool has_private = true, local_windows = true, kernel_counts_splits = true;
+/* Faults of the guest, and how many entries of 2M there are. */
+#define guest_faults(g)		vcpu_get_stat((g)->vcpu, pf_fixed)
+#define guest_huge(g)		vm_get_stat((g)->vm, pages_2m)
+#define FAULTS_TEXT		"faults"
+#define HUGE_LIMIT		512
+
 static uint64_t splits(void)
 {
 	return ndm_vmstat("direct_map_level2_splits");
 }
+#else
+/* Faults are most of the exits; guests have entries of 4K only. */
+static const bool has_private, local_windows, kernel_counts_splits;
+#define guest_faults(g)		vcpu_get_stat((g)->vcpu, exits)
+#define guest_huge(g)		0
+#define FAULTS_TEXT		"exits"
+#define HUGE_LIMIT		NAN
+
+/* Nobody counts them, but count_splits(). */
+static uint64_t splits(void)
+{
+	return 0;
+}
+#endif
 
 static uint64_t flushes(void)
 {
@@ -226,9 +252,24 @@ static void count_whole(const struct ndm_picture *before, const __u64 *pfns,
 	free(seen);
 }
 
+/* Blocks that one entry mapped before, and smaller ones do now. */
+static uint64_t count_splits(const struct ndm_picture *before)
+{
+	struct ndm_picture now;
+	uint64_t nr = 0;
+	size_t i;
+
+	ndm_picture(probe, &now);
+	for (i = 0; i < now.pages; i += NDM_BLOCK / NDM_PAGE)
+		nr += ndm_was_large(before, i) && now.levels[i / 512] == 1;
+	ndm_picture_free(&now);
+	return nr;
+}
+
 /* Only faults on the file's memory are to be counted, not those on page tables. */
 static void map_slot0(struct ndm_guest *g)
 {
+#ifdef __x86_64__
 	struct userspace_mem_region *slot0 = memslot2region(g->vm, 0);
 	struct kvm_pre_fault_memory range = {
 		.gpa = slot0->region.guest_phys_addr,
@@ -240,6 +281,7 @@ static void map_slot0(struct ndm_guest *g)
 		    errno != EINTR && errno != EAGAIN)
 			ksft_exit_fail_msg("KVM_PRE_FAULT_MEMORY: %s\n", strerror(errno));
 	}
+#endif
 }
 
 static void touch(char *map, size_t len)
@@ -253,9 +295,26 @@ static void touch(char *map, size_t len)
 /* What the library has for memcpy() is a byte at a time. */
 static void copy_words(void *to, const void *from, size_t len)
 {
+#ifdef __x86_64__
 	size_t words = len / 8;
 
 	__asm__ volatile("rep movsq" : "+D" (to), "+S" (from), "+c" (words) : : "memory");
+#else
+	const uint64_t *src = from;
+	uint64_t *dst = to;
+	size_t i;
+
+	for (i = 0; i < len / 8; i += 8) {
+		dst[i] = src[i];
+		dst[i + 1] = src[i + 1];
+		dst[i + 2] = src[i + 2];
+		dst[i + 3] = src[i + 3];
+		dst[i + 4] = src[i + 4];
+		dst[i + 5] = src[i + 5];
+		dst[i + 6] = src[i + 6];
+		dst[i + 7] = src[i + 7];
+	}
+#endif
 }
 
 /* As a VMM loads a guest: by as few calls as it can, or by its mapping. */
@@ -302,11 +361,14 @@ static long populate(int way, struct ndm_file *f, struct ndm_guest *g, bool flag
 	}
 }
 
-static void one_cycle(int way, bool flag, int locks, struct sample *s, __u64 *pfns)
+static void one_cycle(int way, bool flag, int locks, struct sample *s, __u64 *pfns,
+		      const struct ndm_picture *first)
 {
 	const struct ndm_kind kind = {
 		.ordinary = !flag,
+#ifdef __x86_64__
 		.vm_type = way == PRIVATE ? KVM_X86_SW_PROTECTED_VM : 0,
+#endif
 		.flags = way == PRIVATE ? 0 : GUEST_MEMFD_FLAG_MMAP |
 					      GUEST_MEMFD_FLAG_INIT_SHARED,
 	};
@@ -325,8 +387,8 @@ static void one_cycle(int way, bool flag, int locks, struct sample *s, __u64 *pf
 	if (guest) {
 		f = &g.file;
 		map_slot0(&g);
-		s->faults = vcpu_get_stat(g.vcpu, pf_fixed);
-		s->huge = vm_get_stat(g.vm, pages_2m);
+		s->faults = guest_faults(&g);
+		s->huge = guest_huge(&g);
 	}
 
 	before = splits();
@@ -341,9 +403,11 @@ static void one_cycle(int way, bool flag, int locks, struct sample *s, __u64 *pf
 	if (ret)
 		ksft_exit_fail_msg("%s: %s\n", ways[way].name, strerror(-ret));
 	if (guest) {
-		s->faults = vcpu_get_stat(g.vcpu, pf_fixed) - s->faults;
-		s->huge = vm_get_stat(g.vm, pages_2m) - s->huge;
+		s->faults = guest_faults(&g) - s->faults;
+		s->huge = guest_huge(&g) - s->huge;
 	}
+	if (!kernel_counts_splits)
+		s->splits = count_splits(first);
 
 	if (!locks) {
 		ndm_check_file(probe, f->fd, 0, pages, pfns, NULL, &res);
@@ -374,7 +438,7 @@ static void measure(int way, bool flag, bool locks, struct sample s[NR_CYCLES])
 	ndm_empty_pool();
 	ndm_picture(probe, &before);
 	for (cycle = 0; cycle < NR_CYCLES; cycle++)
-		one_cycle(way, flag, locks, &s[cycle], pfns);
+		one_cycle(way, flag, locks, &s[cycle], pfns, &before);
 
 	if (!locks) {
 		if (ndm_wait_restored(probe, pfns, pages))
@@ -415,21 +479,26 @@ static void in_turns(int way, bool locks)
 
 static void single(void)
 {
-	uint64_t max_splits[2] = {}, blocks = 0, whole = 0, max[2][NR_CYCLES];
+	/* Apart: what windows that others can see do. */
+	struct {
+		uint64_t splits[2], blocks, whole;
+	} entries[2] = {}, *e;
+	uint64_t max[2][NR_CYCLES];
 	const double per_gib = (double)MIB(1024) / size;
 	uint64_t faults[2], huge[2], again[2] = {};
-	unsigned int round;
+	unsigned int round, i;
 	char key[48], text[80];
 	int way, flag, cycle;
 	double more;
 
 	for (way = 0; way < NR_WAYS; way++) {
-		if (!(chosen_ways & (1u << way)))
+		if (!(chosen_ways & (1u << way)) || (way == PRIVATE && !has_private))
 			continue;
 		printf("# %s\n", ways[way].name);
 		in_turns(way, false);
 
 		memset(max, 0, sizeof(max));
+		e = &entries[way == PWRITE && !local_windows];
 		for (flag = 0; flag < 2; flag++) {
 			faults[flag] = 0;
 			huge[flag] = UINT64_MAX;
@@ -438,14 +507,16 @@ static void single(void)
 
 				for (cycle = 0; cycle < NR_CYCLES; cycle++) {
 					max[flag][cycle] = MAX(max[flag][cycle], s[cycle].flushes);
-					max_splits[flag] = MAX(max_splits[flag], s[cycle].splits);
+					e->splits[flag] = MAX(e->splits[flag], s[cycle].splits);
 					faults[flag] = MAX(faults[flag], s[cycle].faults);
 					huge[flag] = MIN(huge[flag], s[cycle].huge);
 				}
-				again[flag] = MAX(again[flag], s[RECYCLED].flushes);
+				/* Those of windows have been told. */
+				if (way != PWRITE || local_windows)
+					again[flag] = MAX(again[flag], s[RECYCLED].flushes);
 				if (flag) {
-					blocks += s->blocks;
-					whole += s->whole;
+					e->blocks += s->blocks;
+					e->whole += s->whole;
 				}
 			}
 		}
@@ -458,16 +529,18 @@ static void single(void)
 		if (way == GUEST || way == PRIVATE) {
 			/* What the guest faults in elsewhere, it does with "off", too. */
 			more = faults[0] > size / NDM_PAGE ? faults[0] - size / NDM_PAGE : 0;
-			snprintf(text, sizeof(text), "faults of the guest per GiB%s",
+			snprintf(text, sizeof(text), FAULTS_TEXT " of the guest per GiB%s",
 				 way == PRIVATE ? ", private" : ", shared");
 			snprintf(key, sizeof(key), "faults_%s", ways[way].name);
 			add_row(key, text, (faults[0] - more) * per_gib,
-				(faults[1] - more) * per_gib, 512, true);
+				(faults[1] - more) * per_gib, HUGE_LIMIT, true);
+#ifdef __x86_64__
 			snprintf(text, sizeof(text), "2M SPTEs per GiB%s",
 				 way == PRIVATE ? ", private" : ", shared");
 			snprintf(key, sizeof(key), "huge_%s", ways[way].name);
-			add_row(key, text, huge[0] * per_gib, huge[1] * per_gib, 512, true);
+			add_row(key, text, huge[0] * per_gib, huge[1] * per_gib, HUGE_LIMIT, true);
 			at_least();
+#endif
 		}
 		ROW("flushes", "flushes per GiB",
 		    add_row(key, text, max[0][FRESH] * per_gib, max[1][FRESH] * per_gib,
@@ -489,13 +562,18 @@ static void single(void)
 
 	add_row("flushes_recycled", "flushes per GiB, recycled blocks, any way",
 		again[0] * per_gib, again[1] * per_gib, 32, true);
-	add_row("splits", "splits of the direct map per GiB", max_splits[0] * per_gib,
-		max_splits[1] * per_gib, 0, true);
-	add_row("whole", "% of 2M entries whole again after free", NAN,
-		blocks ? 100.0 * whole / blocks : NAN, 100, true);
-	at_least();
+	for (i = 0, e = entries; i < 1 + !local_windows; i++, e++) {
+		add_row(i ? "splits_pwrite" : "splits",
+			i ? "splits of the direct map per GiB, pwrite()" : "splits of the direct map per GiB",
+			e->splits[0] * per_gib, e->splits[1] * per_gib, 0, true);
+		add_row(i ? "whole_pwrite" : "whole",
+			i ? "% of 2M entries whole again after, pwrite()" : "% of 2M entries whole again after free", NAN,
+			e->blocks ? 100.0 * e->whole / e->blocks : NAN, 100, true);
+		at_least();
+	}
 }
 
+#ifdef __x86_64__
 /* --- Locks */
 
 static void locks(void)
@@ -531,6 +609,7 @@ static void locks(void)
 		add_row(key, text, sum[0], sum[1], NAN, false);
 	}
 }
+#endif
 
 /* --- Many files */
 
@@ -541,7 +620,7 @@ static void many(unsigned int nr)
 	const unsigned int keep = nr < 10 ? 0 : nr / 10;
 	static struct ndm_file files[NR_FILES_MAX];
 	__u64 *pfns = calloc(nr * pages, sizeof(*pfns));
-	uint64_t missing, before, split, blocks = 0, whole = 0, mixed = 0;
+	uint64_t missing, before, split, small = 0, blocks = 0, whole = 0, mixed = 0;
 	double start, seconds[2], freed[2], stranded = 0;
 	struct ndm_picture picture;
 	unsigned int i, flag;
@@ -571,6 +650,8 @@ static void many(unsigned int nr)
 				*(volatile char *)(files[i].map + j) = 1;
 		}
 		seconds[flag] = ndm_now() - start;
+		if (!kernel_counts_splits)
+			small = count_splits(&picture);
 
 		for (i = 0; i < nr; i++)
 			ndm_check_file(probe, files[i].fd, 0, pages, pfns + i * pages,
@@ -610,6 +691,7 @@ static void many(unsigned int nr)
 		/* Breaking up the rest of the others' blocks was asked for above. */
 		split = splits() - split;
 		split -= MIN(split, keep);
+		split += small;
 		ndm_picture_free(&picture);
 	}
 
@@ -867,6 +949,58 @@ static void node(void)
 	add_ratio("node_populate", "time to populate, node full", seconds[0], seconds[1], NAN);
 }
 
+#ifndef __x86_64__
+/* --- Windows, which are open to all CPUs */
+
+enum { WINDOWS = 2000 };
+
+static double write_often(int fd, size_t len)
+{
+	static char data[NDM_PAGE];
+	double start = ndm_now();
+	unsigned int i;
+
+	for (i = 0; i < WINDOWS; i++) {
+		if (pwrite(fd, data, len, i % 512 * NDM_PAGE) != len)
+			ksft_exit_fail_msg("pwrite: %s\n", strerror(errno));
+	}
+	return ndm_now() - start;
+}
+
+static void window(void)
+{
+	static const size_t lens[] = { 8, NDM_PAGE };
+	double times[2][2][MAX_ROUNDS];
+	uint64_t nr, worst = 0;
+	unsigned int round, i;
+	struct ndm_file f;
+	int memfd;
+
+	memfd = memfd_create("off", MFD_CLOEXEC);
+	if (memfd < 0 || fallocate(memfd, 0, 0, NDM_BLOCK))
+		ksft_exit_fail_msg("memfd_create: %s\n", strerror(errno));
+	open_full(&f, true, NDM_BLOCK);
+	for (round = 0; round < rounds; round++) {
+		for (i = 0; i < ARRAY_SIZE(lens); i++) {
+			times[0][i][round] = write_often(memfd, lens[i]);
+			flushes();
+			times[1][i][round] = write_often(f.fd, lens[i]);
+			nr = flushes();
+			worst = MAX(worst, nr);
+		}
+	}
+	ndm_close(&f);
+	close(memfd);
+	ndm_empty_pool();
+
+	add_row("window_flushes", "flushes per window", NAN, (double)worst / WINDOWS, 1, true);
+	add_ratio("window_8", "time, pwrite() of 8 bytes, off: a memfd's",
+		  median(times[0][0], rounds), median(times[1][0], rounds), NAN);
+	add_ratio("window_page", "time, pwrite() of 4 KiB, off: a memfd's",
+		  median(times[0][1], rounds), median(times[1][1], rounds), NAN);
+}
+#endif
+
 static void files1(void)
 {
 	many(1);
@@ -886,8 +1020,13 @@ static const struct {
 	const char *name;
 	void (*run)(void);
 } sections[] = {
-	{ "single", single }, { "locks", locks }, { "files1", files1 },
-	{ "files33", files33 }, { "files300", files300 },
+	{ "single", single },
+#ifdef __x86_64__
+	{ "locks", locks },
+#else
+	{ "window", window },
+#endif
+	{ "files1", files1 }, { "files33", files33 }, { "files300", files300 },
 	{ "release", release }, { "hole", hole }, { "node", node },
 };
 

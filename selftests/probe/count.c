@@ -14,6 +14,38 @@ static atomic64_t flushes_direct, flushes_other, flushes_all, flushes_cpa;
 unsigned long own_alias_start, own_alias_end;
 bool own_alias_flushed;
 
+#ifdef CONFIG_ARM64
+/*
+ * To flush is no function there.  Whoever is about to remove pages has the aliases of
+ * vmalloc() flushed first, once for all that goes by one flush; a window puts a page
+ * back, and removes and flushes that one again.
+ */
+static struct page *window_page;
+
+static int on_unmap_aliases(struct kprobe *p, struct pt_regs *regs)
+{
+	atomic64_inc(&flushes_direct);
+	return 0;
+}
+
+static int on_window(struct kprobe *p, struct pt_regs *regs)
+{
+	struct page *page = (struct page *)regs_get_kernel_argument(regs, 0);
+
+	if (regs_get_kernel_argument(regs, 1) != 1)
+		return 0;
+	if ((u8)regs_get_kernel_argument(regs, 2))
+		WRITE_ONCE(window_page, page);
+	else if (READ_ONCE(window_page) == page)
+		atomic64_inc(&flushes_direct);
+	return 0;
+}
+
+static struct kprobe probes[] = {
+	{ .symbol_name = "vm_unmap_aliases", .pre_handler = on_unmap_aliases },
+	{ .symbol_name = "set_direct_map_valid_noflush", .pre_handler = on_window },
+};
+#else
 static int on_flush_range(struct kprobe *p, struct pt_regs *regs)
 {
 	unsigned long start = regs_get_kernel_argument(regs, 0);
@@ -46,7 +78,9 @@ static struct kprobe probes[] = {
 	{ .symbol_name = "flush_tlb_all", .pre_handler = on_flush_all },
 	{ .symbol_name = "__cpa_flush_tlb", .pre_handler = on_flush_cpa },
 };
+#endif
 
+static u32 registered;
 u32 probed;
 
 void do_flushes(struct ndm_flushes *arg)
@@ -75,8 +109,12 @@ void flushes_start(void)
 			pr_notice("ndm_probe: %s can't be counted: %d\n",
 				  probes[i].symbol_name, err);
 		else
-			probed |= 1u << i;
+			registered |= 1u << i;
 	}
+	probed = registered;
+	/* There, one counter takes both. */
+	if (IS_ENABLED(CONFIG_ARM64))
+		probed = registered == 3;
 }
 
 void flushes_stop(void)
@@ -84,7 +122,7 @@ void flushes_stop(void)
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(probes); i++) {
-		if (probed & (1u << i))
+		if (registered & (1u << i))
 			unregister_kprobe(&probes[i]);
 	}
 }

@@ -136,7 +136,8 @@ struct ndm_gup {
 struct ndm_flushes {
 	__u32 reset;		/* input: reset after reading */
 	__u32 probed;		/* output: bit n: counter n works */
-	__u64 direct;		/* 0: flush_tlb_kernel_range(), of the direct map */
+	__u64 direct;		/* 0: flush_tlb_kernel_range(), of the direct map; on
+				 * arm64, what has to be followed by one of these */
 	__u64 other;		/* 0: flush_tlb_kernel_range(), of anything else */
 	__u64 all;		/* 1: flush_tlb_all() */
 	__u64 cpa;		/* 2: CPUs that ran __cpa_flush_tlb() */
