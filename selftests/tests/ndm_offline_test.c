@@ -312,6 +312,7 @@ static void check_pool(struct __test_metadata *_metadata, FIXTURE_DATA(node) *se
 {
 	static const struct ndm_kind kind = NDM_MMAP_SHARED;
 	const size_t nr_pages = SIZE / NDM_PAGE;
+	const unsigned long pages = unit();
 	unsigned int round, gone = 0;
 	size_t i, here;
 	struct ndm_check res;
@@ -336,7 +337,7 @@ static void check_pool(struct __test_metadata *_metadata, FIXTURE_DATA(node) *se
 		ndm_close(&f);
 
 		for (i = here = 0; i < nr_pages; i++) {
-			if (pfns[i] / unit() == self->nr)
+			if (pfns[i] / pages == self->nr)
 				pfns[here++] = pfns[i];
 		}
 		ASSERT_NE(here, 0);
