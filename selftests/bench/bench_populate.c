@@ -731,17 +731,9 @@ static void open_full(struct ndm_file *f, bool flag, size_t len)
 		ksft_exit_fail_msg("guest_memfd: %s\n", strerror(-err));
 }
 
-static double cpu_time(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
-	return ts.tv_sec + ts.tv_nsec / 1e9;
-}
-
 static void release(void)
 {
-	double times[2][2][MAX_ROUNDS], work[2][MAX_ROUNDS], start, cpu;
+	double times[2][2][MAX_ROUNDS], start;
 	const size_t len = MIB(128);
 	unsigned int round, all;
 	struct ndm_file f;
@@ -761,11 +753,8 @@ static void release(void)
 			for (flag = 0; flag < 2; flag++) {
 				open_full(&f, flag, len);
 				start = ndm_now();
-				cpu = cpu_time();
 				ndm_close(&f);
 				times[flag][all][round] = ndm_now() - start;
-				if (flag)
-					work[all][round] = cpu_time() - cpu;
 			}
 		}
 	}
@@ -775,8 +764,6 @@ static void release(void)
 	add_row("release_cpus", "time to free 128 MiB: all CPUs / one",
 		median(times[0][1], rounds) / median(times[0][0], rounds),
 		median(times[1][1], rounds) / median(times[1][0], rounds), 0.6, false);
-	add_row("release_work", "... CPU time of who does: all / one", NAN,
-		median(work[1], rounds) / median(work[0], rounds), 0.6, false);
 }
 
 /* --- A hole in one file while another one is freed */
