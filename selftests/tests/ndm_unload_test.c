@@ -17,6 +17,11 @@
 #include "kselftest_harness.h"
 #include "ndm.h"
 
+#undef TEST_TIMEOUT_DEFAULT
+#define TEST_TIMEOUT_DEFAULT	120
+
+enum { SIZE = 128 << 20 };
+
 static int unload(const char *module)
 {
 	return syscall(SYS_delete_module, module, O_NONBLOCK) ? -errno : 0;
@@ -70,9 +75,9 @@ TEST_F(module, stays_until_the_inode_is_gone)
 
 	vm = ndm_vm_create(variant->kind.vm_type);
 	ASSERT_GE(vm, 0);
-	c.fd = ndm_gmem_create(vm, MIB(512), ndm_flags(&variant->kind));
+	c.fd = ndm_gmem_create(vm, SIZE, ndm_flags(&variant->kind));
 	ASSERT_GE(c.fd, 0);
-	ASSERT_EQ(fallocate(c.fd, FALLOC_FL_KEEP_SIZE, 0, MIB(512)), 0);
+	ASSERT_EQ(fallocate(c.fd, FALLOC_FL_KEEP_SIZE, 0, SIZE), 0);
 	close(vm);
 
 	ASSERT_EQ(pthread_create(&thread, NULL, close_file, &c), 0);
