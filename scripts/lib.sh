@@ -396,7 +396,8 @@ need_cross() {
 # Bochs emulates Intel's VMX: BOCHS is the directory with what it takes.
 need_bochs() {
 	need genisoimage
-	BOCHS=$("$TOP/scripts/bochs")
+	grouped "$TOP/scripts/bochs" > "$work/bochs"
+	BOCHS=$(cat "$work/bochs")
 }
 
 # --- the kernel tree ------------------------------------------------------
@@ -511,8 +512,8 @@ worktree_id() {
 # A tree to build: the developer's own if there is one, else fetched and patched.
 ensure_tree() {
 	[ -z "${NDM_LINUX:-}" ] || return 0
-	[ -e "$LINUX/.git" ] || "$TOP/scripts/fetch"
-	"$TOP/scripts/apply" --auto
+	[ -e "$LINUX/.git" ] || grouped "$TOP/scripts/fetch"
+	grouped "$TOP/scripts/apply" --auto
 }
 
 # --- the series as commits ------------------------------------------------

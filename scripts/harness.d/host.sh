@@ -36,7 +36,8 @@ t_host() {
 	fake qemu-system-x86_64 <<< 'echo "QEMU emulator version 10.0.2"'
 	fake debootstrap <<< 'exec "$SLEEPER" "$@"'
 	SLEEPER=$toy/sleeper ends_all "the installation of Debian" scripts/host
-	[ ! -e build/host/root ] && [ ! -e build/host/root.stamp ]
+	[ ! -e build/host/root ]
+	[ ! -e build/host/root.stamp ]
 	# ... is begun anew.
 	SLEEPER=false fails "installing Debian 12 in build/host/root failed" scripts/host
 	[ ! -e build/host/root.new ]

@@ -55,8 +55,10 @@ static void sequence_make(struct sequence *s, uint64_t seed)
 	size_t i;
 
 	s->seed = seed;
-	s->mode = only_mode >= 0 ? only_mode : fuzz_random(&random) % 4 ?
-		  ALONE : 1 + fuzz_random(&random) % 2;
+	/* Drawn in any case, so that a sequence is the same if its mode is asked for. */
+	s->mode = fuzz_random(&random) % 4 ? ALONE : 1 + fuzz_random(&random) % 2;
+	if (only_mode >= 0)
+		s->mode = only_mode;
 	s->threads = s->mode == ALONE ? 1 : 2 + fuzz_random(&random) % (FUZZ_THREADS - 1);
 	s->nr = s->threads * nr_ops;
 	s->ops = calloc(s->nr, sizeof(*s->ops));
@@ -384,9 +386,10 @@ static void print_keep(const struct sequence *s)
 	const char *sep = "";
 	size_t i, j;
 
-	printf("# repeat: --seed %llu --ops %u --count 1 --mode %s%s --keep ",
+	printf("# repeat: --seed %llu --ops %u --count 1 --mode %s%s%s%s --keep ",
 	       (unsigned long long)s->seed, nr_ops, modes[s->mode],
-	       cfg.more ? " --more" : "");
+	       cfg.more ? " --more" : "", cfg.faults ? " --faults" : "",
+	       cfg.poison ? " --poison" : "");
 	for (i = 0; i < s->nr; i = j) {
 		for (j = i; j < s->nr && s->keep[j]; j++)
 			;
