@@ -51,6 +51,10 @@ t_boot_refuses_half_a_build() {
 	mkdir -p build/obj/test/image
 	touch build/obj/test/image/bzImage build/obj/test/.installing
 	fails "was interrupted" scripts/boot -- true
+	rm build/obj/test/.installing
+	mkdir -p build/obj/user
+	touch build/obj/user/.installing
+	fails "or of its user space, was interrupted" scripts/boot -- true
 	rm -r build/obj/test/image
 	fails "no test kernel yet" scripts/boot -- true
 	fails "no debug kernel yet" scripts/soak --no-build

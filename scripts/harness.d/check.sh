@@ -139,10 +139,32 @@ t_check_remembers() {
 }
 
 # README's table of rules: what it names must be there.
-t_check_rules() {
+t_check_models() {
 	toy_series
 	sed -i 's/^20$/static int f(int x)/' build/linux/mm/a.c
 	toy_commit "mm: Have a function"
+	scripts/refresh
+	mkdir -p selftests/models
+	rm selftests/models/*
+	printf '#!/bin/sh\n[ ! -e bad ]\n' > scripts/models
+	printf '/*\n * Models: f() in mm/a.c,\n * and more.\n *\n * g() is not looked for.\n */\n' > selftests/models/m.pml
+	scripts/check models
+	scripts/check models | grep -q "nothing has changed"
+	touch bad
+	no scripts/check --again models
+	rm bad
+	sed -i 's/ f()/ g()/' selftests/models/m.pml
+	no scripts/check models > out
+	grep -q "m.pml: no patch has g()" out
+	echo '/* of nothing */' > selftests/models/m.pml
+	no scripts/check models > out
+	grep -q "m.pml: names no function" out
+}
+
+t_check_rules() {
+	toy_series
+	sed -i 's/^20$/static int f(int x)/' build/linux/mm/a.c
+	toy_commit "mm: Have a function" "It keeps $(echo R{1..13})."
 	scripts/refresh
 	rm selftests/mutations/*
 	printf 'profile | default |\nndm | test | amd | default | 9 | - | ndm_one | true\n' > selftests/machine/required
@@ -168,6 +190,7 @@ t_check_rules() {
 	/^R6/,/^R7/s/ndm_one/ndm_two/@README, R6: no such test: ndm_two
 	/^R6/,/^R7/s/m-R6/m-R7/@README, R6: mutation m-R7.patch is of another rule
 	/^R6/,/^R7/s/m-R6/m-none/@README, R6: no such mutation: m-none
+	/^R6/,/^R7/s/Have a/Name a/@README, R6: the changelog doesn't name it: mm: Name a
 	/^R6/,/^R7/{/patch/d}@README, R6: wants code, patch, test and mutation
 	END
 }

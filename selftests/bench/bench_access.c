@@ -17,7 +17,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <math.h>
 #include <pthread.h>
 #include <sched.h>
@@ -342,55 +341,35 @@ static int by_ns(const void *a, const void *b)
 	return (x->ns > y->ns) - (x->ns < y->ns);
 }
 
+static void usage(const char *self)
+{
+	printf("Usage: %s [--count N] [--rounds N] [--check | --icount]\n", self);
+}
+
 int main(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "count", required_argument, NULL, 'n' },
-		{ "rounds", required_argument, NULL, 'r' },
-		{ "check", no_argument, NULL, 'c' },
-		{ "icount", no_argument, NULL, 'i' },
-		{ "help", no_argument, NULL, 'h' },
-		{}
-	};
 	static struct sample samples[NR_HOWS][MAX_ROUNDS][NR_OPS];
-	size_t count = 2000, rounds = 3, round, value;
+	unsigned int count = 2000, rounds = 3;
 	struct sample best[NR_HOWS][NR_OPS];
 	struct ndm_flushes counters;
 	struct walks one, all, few[NR_HOWS] = {}, many[NR_HOWS] = {};
 	bool check = false, icount = false;
+	const struct ndm_option options[] = {
+		{ "count", .number = &count, .min = 1, .max = 10000000 },
+		{ "rounds", .number = &rounds, .min = 1, .max = MAX_ROUNDS },
+		{ "check", .flag = &check },
+		{ "icount", .flag = &icount },
+		{}
+	};
 	double reads[NR_HOWS];
-	size_t nr_walks;
+	size_t nr_walks, round;
 	cpu_set_t cpus;
-	int opt, how, op;
-	char *rest;
+	int how, op;
 
-	while ((opt = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-		switch (opt) {
-		case 'n':
-		case 'r':
-			value = strtoul(optarg, &rest, 10);
-			if (*rest || !value || value > (opt == 'n' ? 10000000 : MAX_ROUNDS)) {
-				fprintf(stderr, "%s: not a good number: \"%s\"\n",
-					argv[0], optarg);
-				return KSFT_FAIL;
-			}
-			*(opt == 'n' ? &count : &rounds) = value;
-			break;
-		case 'i':
-			icount = true;
-			/* fall through */
-		case 'c':
-			check = true;
-			prefix = "# ";
-			break;
-		case 'h':
-			printf("Usage: %s [--count N] [--rounds N] [--check | --icount]\n", argv[0]);
-			return KSFT_PASS;
-		default:
-			return KSFT_FAIL;
-		}
-	}
-	ndm_end_of_options(argc, argv);
+	ndm_options(argc, argv, options, usage);
+	check |= icount;
+	if (check)
+		prefix = "# ";
 
 	ndm_is_no_test = !check;
 	ndm_require(argv[0], NDM_NEED_PROBE | NDM_NEED_FLAG | NDM_NEED_DEBUGFS);

@@ -29,7 +29,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <math.h>
 #include <pthread.h>
 #include <sched.h>
@@ -1017,40 +1016,29 @@ static const struct {
 	{ "release", release }, { "hole", hole }, { "node", node },
 };
 
+static void usage(const char *self)
+{
+	printf("Usage: %s [--size MIB] [--rounds N] [--check] [SECTION...]\n", self);
+}
+
 int main(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "size", required_argument, NULL, 's' },
-		{ "rounds", required_argument, NULL, 'r' },
-		{ "check", no_argument, NULL, 'c' },
-		{ "help", no_argument, NULL, 'h' },
-		{}
-	};
+	unsigned int mib = size >> 20;
 	bool check = false, chosen;
+	const struct ndm_option options[] = {
+		{ "size", .number = &mib, .min = 2, .max = 65536 },
+		{ "rounds", .number = &rounds, .min = 1, .max = MAX_ROUNDS },
+		{ "check", .flag = &check },
+		{ .more = true }
+	};
 	struct ndm_flushes counters;
 	unsigned int i, nr;
-	int opt, arg;
+	int arg;
 
-	while ((opt = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-		switch (opt) {
-		case 's':
-			size = MIB(ndm_number("size", optarg, 2, 65536) / 2 * 2);
-			break;
-		case 'r':
-			rounds = ndm_number("rounds", optarg, 1, MAX_ROUNDS);
-			break;
-		case 'c':
-			check = true;
-			prefix = "# ";
-			break;
-		case 'h':
-			printf("Usage: %s [--size MIB] [--rounds N] [--check] [SECTION...]\n",
-			       argv[0]);
-			return KSFT_PASS;
-		default:
-			return NDM_BAD_USAGE;
-		}
-	}
+	ndm_options(argc, argv, options, usage);
+	size = MIB(mib / 2 * 2);
+	if (check)
+		prefix = "# ";
 	for (arg = optind; arg < argc; arg++) {
 		for (i = 0; i < NR_WAYS; i++) {
 			if (!strcmp(argv[arg], ways[i].name))

@@ -164,9 +164,11 @@ void op_pwrite(struct world *w, struct op *op)
 		if (ret != (ssize_t)len)
 			wrong(w, "%zd of %zu at %#zx: %s", ret, len, off,
 			      ret < 0 ? strerror(errno) : "short");
-	} else if (good < 64 || ret < 0) {
-		if (ret > (ssize_t)good || (ret < 0 && errno != EFAULT))
-			wrong(w, "%zd of %zu at %#zx: %s", ret, good, off, strerror(errno));
+	} else if (ret < 0) {
+		if (good || errno != EFAULT)
+			wrong(w, "%zu of %zu at %#zx: %s", good, len, off, strerror(errno));
+	} else if (ret + NDM_PAGE < good || (good && !ret)) {
+		wrong(w, "%zd at %#zx, of %zu that can be read", ret, off, good);
 	}
 	if (ret > (ssize_t)good)
 		wrong(w, "%zd of %zu, of which %zu could be read", ret, len, good);
@@ -181,7 +183,7 @@ out:
 void op_pwrite_self(struct world *w, struct op *op)
 {
 	struct map *map = map_pick(w, op->a);
-	size_t first, nr, to;
+	size_t first, nr, to, from;
 	struct file *f;
 	ssize_t ret;
 
@@ -201,7 +203,11 @@ void op_pwrite_self(struct world *w, struct op *op)
 	    !mem_poisoned(&f->mem, to * NDM_PAGE, nr * NDM_PAGE) &&
 	    !map_poisoned(map, first, nr))
 		wrong(w, "%zd of %zu: %s", ret, nr * NDM_PAGE, strerror(errno));
-	mem_unknown(&f->mem, to * NDM_PAGE, nr * NDM_PAGE);
+	from = map->pgoff + first;
+	if (ret == (ssize_t)(nr * NDM_PAGE) && (from + nr <= to || to + nr <= from))
+		mem_copy(&f->mem, to * NDM_PAGE, from * NDM_PAGE, nr * NDM_PAGE);
+	else
+		mem_unknown(&f->mem, to * NDM_PAGE, nr * NDM_PAGE);
 }
 
 void op_refused(struct world *w, struct op *op)

@@ -146,6 +146,8 @@ void mem_free(struct mem *m);
 void mem_write(struct mem *m, size_t off, size_t len, const void *data);
 void mem_zero(struct mem *m, size_t off, size_t len);
 void mem_unknown(struct mem *m, size_t off, size_t len);
+/* Whole pages, which don't overlap. */
+void mem_copy(struct mem *m, size_t to, size_t from, size_t len);
 void mem_check(struct world *w, const struct mem *m, size_t off, size_t len,
 	       const char *got, const char *who);
 /* A page has a memory error, until there is a hole. */
@@ -191,9 +193,13 @@ struct mem *slot_mem(struct vm *vm, struct slot *slot, size_t page, size_t *off)
 /* --- operations */
 extern const unsigned int nr_kinds;
 extern uint32_t *fuzz_done;
+/* How often memory was to go offline: fuzz_done has how often it did. */
+extern uint32_t *fuzz_offline_tries;
 /* The n-th of a thread. */
 void op_make(struct op *op, uint64_t *random, bool shared, size_t n);
 void op_run(struct world *w, struct op *op);
+/* What a sequence has left offline, processors and memory. */
+void bring_back(void);
 /* How many pages have been poisoned, all of them out of the direct map. */
 uint32_t nr_poisoned(void);
 const char *op_name(const struct op *op);

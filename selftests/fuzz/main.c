@@ -265,6 +265,13 @@ static int64_t miscounted(const struct books *before, const struct books *now)
 	       llabs(now->counts.leaving - before->counts.leaving);
 }
 
+/* Pages that aren't used again although they have no error, or the other way round. */
+static int64_t misjudged(const struct books *before, const struct books *now)
+{
+	return llabs(now->counts.quarantined - before->counts.quarantined -
+		     (int64_t)(now->poisoned - before->poisoned));
+}
+
 /* KiB of the direct map that stay split although no removal had to split them. */
 static uint64_t split(const struct books *before, const struct books *now, bool pressure)
 {
@@ -283,7 +290,7 @@ static bool books_differ(const struct books *before, bool pressure)
 	struct books now;
 
 	books_take(&now);
-	while ((lost(before, &now) || miscounted(before, &now) ||
+	while ((lost(before, &now) || miscounted(before, &now) || misjudged(before, &now) ||
 		split(before, &now, pressure)) && ndm_now() < end) {
 		usleep(20000);
 		give_back();
@@ -299,11 +306,16 @@ static bool books_differ(const struct books *before, bool pressure)
 		printf("# nr_no_direct_map_file is %lld, was %lld; nr_no_direct_map_leaving %lld, was %lld\n",
 		       (long long)now.counts.file, (long long)before->counts.file,
 		       (long long)now.counts.leaving, (long long)before->counts.leaving);
+	if (misjudged(before, &now))
+		printf("# nr_no_direct_map_quarantined is %lld, was %lld, with %u errors since\n",
+		       (long long)now.counts.quarantined, (long long)before->counts.quarantined,
+		       now.poisoned - before->poisoned);
 	if (split(before, &now, pressure))
 		printf("# the direct map stays split: %llu KiB more in 4 KiB entries\n",
 		       (unsigned long long)split(before, &now, pressure));
 	return lost(before, &now) || mapped_again(before, &now) ||
-	       miscounted(before, &now) || split(before, &now, pressure);
+	       miscounted(before, &now) || misjudged(before, &now) ||
+	       split(before, &now, pressure);
 }
 
 /* --- a sequence and what becomes of it */
@@ -372,6 +384,8 @@ static bool fails(struct sequence *s)
 		break;
 	}
 	ndm_write_file(GENERIC_WINDOW, "0\n");
+	if (cfg.more)
+		bring_back();
 	if (status && !(killed && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)) {
 		if (WIFSIGNALED(status))
 			printf("# signal %d\n", WTERMSIG(status));
@@ -469,7 +483,8 @@ static void print_done(void)
 	printf("# done:");
 	for (op.kind = 0; op.kind < nr_kinds; op.kind++)
 		printf(" %s %u", op_name(&op), fuzz_done[op.kind]);
-	printf(" emulated %u\n", fuzz_done[nr_kinds]);
+	printf(" emulated %u; offline was tried %u times\n", fuzz_done[nr_kinds],
+	       *fuzz_offline_tries);
 }
 
 /*
@@ -486,6 +501,8 @@ static unsigned int never_done(bool alone)
 		{ "host_write", true }, { "pwrite", true }, { "punch", true },
 		{ "probe", true }, { "poison", cfg.poison }, { "mbind", cfg.more },
 		{ "window", cfg.more && alone },
+		/* Any block may have something that can't be moved, not all of them. */
+		{ "offline", *fuzz_offline_tries >= 20 },
 	};
 	unsigned int i, never = 0;
 	struct op op = {};
@@ -629,9 +646,10 @@ int main(int argc, char **argv)
 			  sizeof(text)) > 0)
 		cfg.emulate = atoi(text) > 0;
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	fuzz_done = mmap(NULL, (nr_kinds + 2) * sizeof(*fuzz_done), PROT_READ | PROT_WRITE,
+	fuzz_done = mmap(NULL, (nr_kinds + 3) * sizeof(*fuzz_done), PROT_READ | PROT_WRITE,
 			 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	nr_begun = fuzz_done + nr_kinds + 1;
+	fuzz_offline_tries = nr_begun + 1;
 	cfg.probe = ndm_probe_open();
 	ksft_print_header();
 	ksft_set_plan(1);

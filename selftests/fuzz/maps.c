@@ -128,12 +128,17 @@ void op_madvise(struct world *w, struct op *op)
 		return;
 	ret = INJECT(op, madvise(map->addr + first * NDM_PAGE, nr * NDM_PAGE, advice));
 	if (advice == MADV_REMOVE) {
-		if (ret)
-			mem_unknown(&map->file->mem, (map->pgoff + first) * NDM_PAGE,
-				    nr * NDM_PAGE);
-		else
+		if (!ret)
 			mem_zero(&map->file->mem, (map->pgoff + first) * NDM_PAGE,
 				 nr * NDM_PAGE);
+		/*
+		 * What comes first may be gone when the rest is locked, or can't be
+		 * written to.  If even that can't be, nothing is.
+		 */
+		else if (injected || (nr > 1 && !map->file->secret &&
+				      (map->prot[first] & PROT_WRITE)))
+			mem_unknown(&map->file->mem, (map->pgoff + first) * NDM_PAGE,
+				    nr * NDM_PAGE);
 	}
 	if (ret && (advice == MADV_POPULATE_READ || advice == MADV_POPULATE_WRITE) &&
 	    TOUCHABLE(map->file) && !cfg.known[KNOWN_POPULATE] &&

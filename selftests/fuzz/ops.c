@@ -4,12 +4,15 @@
  * works on is looked up when it runs: any part of a list is a list again.
  */
 #include <fcntl.h>
+#include <glob.h>
+#include <limits.h>
 #include <unistd.h>
 
 #include "ops.h"
 
 /* How often each kind did anything, and then how often KVM had to emulate. */
 uint32_t *fuzz_done;
+uint32_t *fuzz_offline_tries;
 
 /* --- failures on demand */
 
@@ -202,23 +205,60 @@ void op_cpu(struct world *w, struct op *op)
 		wrong(w, "%s can't be online again: %s", path, strerror(errno));
 }
 
+#define MEMORY	"/sys/devices/system/memory/memory*/"
+
 /* R12: memory that goes offline is waited for by nobody, or can't go. */
 void op_offline(struct world *w, struct op *op)
 {
-	char path[64], size[32] = "";
-	unsigned long long bytes;
+	char state[PATH_MAX], removable[16] = "";
+	glob_t found;
+	const char *dir;
 
-	if (!cfg.pressure || op->b % 4 ||
-	    ndm_read_file("/sys/devices/system/memory/block_size_bytes", size,
-			  sizeof(size)) <= 0)
+	/* None: the kernel can't do it. */
+	if (!cfg.pressure || op->b % 4 || glob(MEMORY, 0, NULL, &found))
 		return;
-	bytes = strtoull(size, NULL, 16);
-	snprintf(path, sizeof(path), "/sys/devices/system/memory/memory%llu/state",
-		 op->c % (sysconf(_SC_PHYS_PAGES) * NDM_PAGE / bytes));
-	fuzz_done[op->kind]++;
-	/* Most have something that can't be moved. */
-	if (!ndm_write_file(path, "offline\n") && ndm_write_file(path, "online\n"))
-		wrong(w, "%s can't be online again: %s", path, strerror(errno));
+	/* Not all numbers below the highest are there. */
+	dir = found.gl_pathv[op->c % found.gl_pathc];
+	snprintf(state, sizeof(state), "%sremovable", dir);
+	ndm_read_file(state, removable, sizeof(removable));
+	snprintf(state, sizeof(state), "%sstate", dir);
+	globfree(&found);
+	if (atoi(removable) != 1)
+		return;
+	__atomic_fetch_add(fuzz_offline_tries, 1, __ATOMIC_RELAXED);
+	/* Many have something that can't be moved. */
+	if (ndm_write_file(state, "offline\n"))
+		return;
+	__atomic_fetch_add(&fuzz_done[op->kind], 1, __ATOMIC_RELAXED);
+	if (ndm_write_file(state, "online\n"))
+		wrong(w, "%s can't be online again: %s", state, strerror(errno));
+}
+
+/* What was offline when a sequence was killed. */
+void bring_back(void)
+{
+	glob_t found;
+	char is[16];
+	size_t i;
+
+	if (!glob("/sys/devices/system/cpu/cpu*/online", 0, NULL, &found)) {
+		for (i = 0; i < found.gl_pathc; i++) {
+			memset(is, 0, sizeof(is));
+			ndm_read_file(found.gl_pathv[i], is, sizeof(is) - 1);
+			if (*is == '0')
+				ndm_write_file(found.gl_pathv[i], "1\n");
+		}
+		globfree(&found);
+	}
+	if (glob(MEMORY "state", 0, NULL, &found))
+		return;
+	for (i = 0; i < found.gl_pathc; i++) {
+		memset(is, 0, sizeof(is));
+		ndm_read_file(found.gl_pathv[i], is, sizeof(is) - 1);
+		if (!strncmp(is, "offline", 7))
+			ndm_write_file(found.gl_pathv[i], "online\n");
+	}
+	globfree(&found);
 }
 
 static const struct kind {

@@ -98,6 +98,12 @@ void mem_unknown(struct mem *m, size_t off, size_t len)
 		       (off + len - 1) / GRANULE - off / GRANULE + 1);
 }
 
+void mem_copy(struct mem *m, size_t to, size_t from, size_t len)
+{
+	memcpy(m->is + to, m->is + from, len);
+	memcpy(m->unknown + to / GRANULE, m->unknown + from / GRANULE, len / GRANULE);
+}
+
 void mem_poison(struct mem *m, size_t off)
 {
 	m->poisoned[off / NDM_PAGE] = POISONED;

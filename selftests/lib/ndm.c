@@ -144,7 +144,8 @@ void ndm_options(int argc, char **argv, const struct ndm_option *options,
 		else
 			*o->number = ndm_number(o->name, optarg, o->min, o->max);
 	}
-	ndm_end_of_options(argc, argv);
+	if (!options[nr].more)
+		ndm_end_of_options(argc, argv);
 }
 
 int ndm_begin(const char *program, unsigned int needs)

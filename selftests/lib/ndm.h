@@ -100,12 +100,16 @@ unsigned int ndm_number(const char *option, const char *text,
 
 /* Ends the program, with NDM_BAD_USAGE, if there is more than options. */
 void ndm_end_of_options(int argc, char **argv);
-/* Options of a program, up to one without a name; one of these is set. */
+/*
+ * Options of a program, up to one without a name, which says whether there may be more
+ * arguments, from optind on; of the others one of the pointers is set.
+ */
 struct ndm_option {
 	const char *name;
 	bool *flag;
 	const char **text;
 	unsigned int *number, min, max;
+	bool more;
 };
 
 /* --help prints @usage's and ends the program, and so does what is wrong. */

@@ -134,6 +134,22 @@ static bool excused(const char *output)
 	return any;
 }
 
+/* What no failure of anything explains, nor the death of who has said it. */
+static bool corrupted(const char *output)
+{
+	static const char * const signs[] = {
+		"KVM has written", "KVM wrote to", "The guest has written",
+		"memory changed", "have an entry,", "secret is in",
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof(signs) / sizeof(*signs); i++) {
+		if (strstr(output, signs[i]))
+			return true;
+	}
+	return false;
+}
+
 static struct kind *choose(void)
 {
 	unsigned int i, sum = 0, n;
@@ -271,7 +287,11 @@ static void end(struct slot *s, int status)
 	}
 
 	ndm_read_file(s->output, output, sizeof(output));
-	if (s->killed) {
+	if (corrupted(output)) {
+		k->failed++;
+		ndm_fail("%s: memory is not what it must be:", k->name);
+		print_output(s);
+	} else if (s->killed) {
 		k->killed++;
 	} else if (oom && WIFSIGNALED(status) && (s->limited || (k->flags & PRESSURE))) {
 		k->oom++;
