@@ -144,7 +144,7 @@ t_check_rules() {
 	sed -i 's/^20$/static int f(int x)/' build/linux/mm/a.c
 	toy_commit "mm: Have a function"
 	scripts/refresh
-	rm selftests/mutations/*
+	rm -r selftests/mutations/*
 	printf 'profile | default |\nndm | test | amd | default | 9 | - | ndm_one | true\n' > selftests/machine/required
 	{
 		printf 'The rules\n---------\n\nEach has\n    code   file\n\n'
