@@ -142,7 +142,7 @@ t_check_remembers() {
 t_check_models() {
 	toy_series
 	sed -i 's/^20$/static int f(int x)/' build/linux/mm/a.c
-	toy_commit "mm: Have a function"
+	toy_commit "mm: Have a function" "$(echo R{1..13})"$'\n\nAssisted-by: LLM'
 	scripts/refresh
 	mkdir -p selftests/models
 	rm selftests/models/*
@@ -166,7 +166,7 @@ t_check_rules() {
 	sed -i 's/^20$/static int f(int x)/' build/linux/mm/a.c
 	toy_commit "mm: Have a function" "It keeps $(echo R{1..13})."
 	scripts/refresh
-	rm selftests/mutations/*
+	rm -r selftests/mutations/*
 	printf 'profile | default |\nndm | test | amd | default | 9 | - | ndm_one | true\n' > selftests/machine/required
 	{
 		printf 'The rules\n---------\n\nEach has\n    code   file\n\n'
