@@ -6,9 +6,9 @@
 
 t_bench() {
 	toy
-	mkdir -p build/obj/test/image build/obj/user
+	mkdir -p build/obj/test/image
 	touch build/obj/test/image/bzImage
-	echo 1111111111111111 > build/obj/user/.ndm-built
+	echo 1111111111111111 > build/obj/test/.ndm-tree
 	printf '#!/bin/sh\nexit 0\n' > scripts/build
 	cat > scripts/boot <<- 'END'
 	#!/bin/bash
@@ -22,7 +22,7 @@ t_bench() {
 	same "$(sed -n 2p out | xargs)" "off on"
 	same "$(sed -n 3p out | xargs)" "flushes 0 32 <=31 missed: cpus2"
 	same "$(sed -n 4p out | xargs)" "time, x 1 1.96"
-	echo 2222222222222222 > build/obj/user/.ndm-built
+	echo 2222222222222222 > build/obj/test/.ndm-tree
 	scripts/bench numa > out 2> err
 	same "$(sed -n 2p out | xargs)" "off on off on"
 	grep -q "measured with different kernels: cpus2 111111111111, numa 222222222222" err

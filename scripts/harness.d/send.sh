@@ -76,6 +76,15 @@ t_send() {
 	b4 -n --offline-mode am -m mails/kvm.mbox -o b4/out2 > b4.log 2>&1 || { cat b4.log; return 1; }
 	(cd b4 && git am -q out2/*.mb*)
 	same "$(git -C b4 rev-parse 'HEAD^{tree}')" "$(git -C build/linux rev-parse 'series^{tree}')" "tree"
+	# b4 makes mails of a branch, as README says.
+	git config --global sendemail.smtpserver mail.example
+	fake editor <<< 'printf "%s\n\n" "A subject" "A text" "To: Ann Abc <ann@abc.example>" > "$1"'
+	git config --global core.editor editor
+	(cd b4 && git checkout -q -B b4/kvm && for m in "prep --enroll HEAD^" "prep --edit-cover" "send --no-sign --output-dir ../own"; do
+		# shellcheck disable=SC2086 # words
+		b4 -n --offline-mode $m
+	done) > b4.log 2>&1 || { cat b4.log; return 1; }
+	same "$(sed -n 's/^\(Subject\|To\): //p' own/* | xargs)" "[PATCH] KVM: guest_memfd: Add a number with an awkwardly long Ann Abc <ann@abc.example>" "mail of b4"
 	# Without build/linux being about the same, too.
 	sed -i 's/^Because/Be cause/' patches/0001*
 	scripts/send fixes --signoff "$me" --out first

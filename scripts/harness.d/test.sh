@@ -158,20 +158,20 @@ t_runner() {
 t_history() {
 	fake_machine
 	fails "nothing was tested yet" scripts/test --flakes
-	mkdir -p build/obj/user
-	echo 1111111111111111 > build/obj/user/.ndm-built
+	mkdir -p build/obj/test
+	echo 1111111111111111 > build/obj/test/.ndm-tree
 	sed -i 's/^# two: 1.25 s$/# two: 1.25 s\n# two: slow, was to take 1 s/' machine.out
 	verdict "3 passed, 0 failed, 1 skipped"
 	grep -qx '# slow: test:two: took 1.25 s, slow, was to take 1 s' <<< "$OUT"
 	grep -q '^ok 3 test:two # slow, was to take 1 s' <<< "$OUT"
 	same "$(cut -f3- build/history.tsv | sed -n 3p)" "$(printf '111111111111\ttest\ttwo\tpass\t1.25\tslow, was to take 1 s')" "a line"
 	# Another kernel fails: that is no flake.
-	echo 2222222222222222 > build/obj/user/.ndm-built
+	echo 2222222222222222 > build/obj/test/.ndm-tree
 	sed -i 's/^ok 1 one/not ok 1 one # exit 1/' machine.out
 	verdict "2 passed, 1 failed, 1 skipped"
 	same "$(scripts/test --flakes)" "slow:  test:two                                 2 of 2 times" "no flakes"
 	# The same one does.
-	echo 1111111111111111 > build/obj/user/.ndm-built
+	echo 1111111111111111 > build/obj/test/.ndm-tree
 	verdict "2 passed, 1 failed, 1 skipped"
 	scripts/test --flakes | grep -E '^flaky: test:one  *failed 1 of 2 times, last: .*Z, exit 1$' > /dev/null
 }
