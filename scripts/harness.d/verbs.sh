@@ -194,7 +194,7 @@ t_bad_input() {
 	fails "needs at least 1" scripts/bench --rounds 0
 	fails "31 at most" scripts/bench --rounds 32
 	fails "cannot write in /proc/ndm" scripts/bench --results /proc/ndm --print
-	for v in test debug race vmm host; do
+	for v in test debug race coverage vmm host; do
 		[ -r "kernel-config/$v" ] || { echo "kernel-config/$v is missing"; return 1; }
 	done
 }
