@@ -78,6 +78,7 @@ t_send() {
 	same "$(git -C b4 rev-parse 'HEAD^{tree}')" "$(git -C build/linux rev-parse 'series^{tree}')" "tree"
 	# b4 makes mails of a branch, as README says.
 	git config --global sendemail.smtpserver mail.example
+	# shellcheck disable=SC2016 # for the editor
 	fake editor <<< 'printf "%s\n\n" "A subject" "A text" "To: Ann Abc <ann@abc.example>" > "$1"'
 	git config --global core.editor editor
 	(cd b4 && git checkout -q -B b4/kvm && for m in "prep --enroll HEAD^" "prep --edit-cover" "send --no-sign --output-dir ../own"; do
