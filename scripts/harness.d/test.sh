@@ -40,7 +40,9 @@ t_required_list() {
 	same "$(scripts/test --list --suite kvm | awk '{ print $2 ":" $4 ":" $6 }' | xargs)" \
 		"test:10:one debug:40:one test-intel:10:one debug-intel:40:one test-intel:10:two" "machines"
 	same "$(scripts/test --list --suite kvm --cpu intel --config test | awk '{ print $6 }' | xargs)" "one two" "Intel's"
-	same "$(scripts/test --list --cpu amd | awk '{ print $2 }' | xargs)" "test debug" "AMD's"
+	# What always runs under debug is in suite race, too.
+	same "$(scripts/test --list --cpu amd | awk '{ print $2 }' | xargs)" "test debug race" "AMD's"
+	same "$(scripts/test --list --suite race | awk '{ print $1 ":" $2 ":" $4 ":" $6 }' | xargs)" "race:race:40:one" "suite race"
 	# arm64 is a processor, but not of --arch x86.
 	printf 'kvm | test | amd,arm64 | default | 10 | - | three | true\n' >> selftests/machine/required
 	same "$(scripts/test --list --arch arm64 | awk '{ print $2 ":" $6 }' | xargs)" "test-arm64:three" "arm64's"
@@ -60,6 +62,13 @@ t_named_tests() {
 	scripts/test --no-build two > out 2> err || :
 	grep -q ' test-arm64:two' out
 	same "$(scripts/test --list one | grep -c one)" 3 "what there is"
+	# Suite race's take their kernel.
+	printf 'ndm | debug | amd | default | 9 | - | four | true\n' >> selftests/machine/required
+	scripts/test --no-build four > out 2> err || :
+	grep -q ' debug:four' out
+	no grep -q ' race:' out
+	scripts/test --no-build --config race four > out 2> err || :
+	grep -q ' race:four' out
 }
 
 # verdict LINE: what scripts/test ends with
