@@ -86,6 +86,13 @@ t_send() {
 		b4 -n --offline-mode $m
 	done) > b4.log 2>&1 || { cat b4.log; return 1; }
 	same "$(sed -n 's/^\(Subject\|To\): //p' own/* | xargs)" "[PATCH] KVM: guest_memfd: Add a number with an awkwardly long Ann Abc <ann@abc.example>" "mail of b4"
+	# What doesn't get to its end leaves the mails as they were.
+	sha256sum mails/* > sums
+	fake cp <<< 'exit 1'
+	no scripts/send kvm --signoff "$me" --out mails 2> /dev/null
+	rm bin/cp
+	sha256sum --quiet -c sums
+	same "$(find . -maxdepth 1 -name '.mails.*')" "" "leftovers"
 	# Without build/linux being about the same, too.
 	sed -i 's/^Because/Be cause/' patches/0001*
 	scripts/send fixes --signoff "$me" --out first
